@@ -1,0 +1,61 @@
+# `make help` lists the targets. The first use of any makes .venv and installs into it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# make train-NAME DATA=... DATA_DIR=... SEED=... EPOCHS=... RESUME=... ARGS="--flag value"
+DATA ?= auto
+FLAGS = $(if $(RESUME),--resume $(RESUME),--data $(DATA)) \
+        $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
+        $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
+
+.PHONY: help train-% test test-slow lint format types clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  experiments:   $(patsubst %,train-%,$(notdir $(basename $(EXPERIMENTS))))"
+	@echo "  variables:     DATA=auto|mnist|digits|fashion_mnist|kmnist|cifar10|idx DATA_DIR=folder"
+	@echo "                 SEED=0 EPOCHS=12 RESUME=runs/lenet/... ARGS=\"--flag value\" PYTHON=python3.11"
+
+EXPERIMENTS := $(shell grep -l '^EXPERIMENT = ' experiments/*.py)
+
+train-%: $(VENV)/installed  ## train an experiment, for example `make train-lenet`
+	@test -f experiments/$*.py || { echo "There is no experiment $*; 'make help' lists them."; exit 2; }
+	@$(BIN)/python -m experiments.$* $(FLAGS)
+
+test: $(VENV)/installed-dev  ## run the fast tests
+	$(BIN)/python -m pytest -q
+
+test-slow: $(VENV)/installed-dev  ## run the tests that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(VENV)/installed-dev  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/installed-dev  ## repair style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/installed-dev  ## check types
+	$(BIN)/mypy
+
+clean:  ## delete .venv and everything that tools leave behind; keeps runs/
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1). Pass PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/made pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,161 @@
+"""The settings of an experiment: every number that affects its result is a field here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jaxcnn.data import DataName
+from jaxcnn.errors import ConfigError
+from jaxcnn.optim import OptimizerName, ScheduleName, Unit
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a data set asks for: the values of the fields that are None in a `Config`."""
+
+    epochs: int
+    batch_size: int
+    rate: float
+    weight_decay: float
+    shift: int
+    validation: int
+    expected: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings that all experiments share."""
+
+    data: DataName = "auto"
+    """Data set. "auto" is MNIST, or the embedded digits where MNIST cannot be had; "idx" is
+    any set in four IDX files named as MNIST's, in --data-dir."""
+    data_dir: Path | None = None
+    """Folder with prepared tfds data or IDX files. None: the cache, $TFDS_DATA_DIR and
+    ~/tensorflow_datasets."""
+    download: bool = True
+    """Whether a data set that is nowhere may be downloaded."""
+
+    epochs: int | None = None
+    """Passes over the training data. None: the data set's recipe."""
+    batch_size: int | None = None
+    """Images of a training step. None: the data set's recipe."""
+    optimizer: OptimizerName = "nesterov"
+    """How gradients become updates."""
+    rate: float | None = None
+    """Largest learning rate. None: the data set's recipe."""
+    momentum: float | None = None
+    """For momentum and nesterov. None: 0.9."""
+    decay: float | None = None
+    """For rmsprop: fraction of the squared-gradient average that is kept. None: 0.9."""
+    beta1: float | None = None
+    """For adam and adamw. None: 0.9."""
+    beta2: float | None = None
+    """For adam and adamw. None: 0.999."""
+    epsilon: float | None = None
+    """For rmsprop, adam and adamw. None: 1e-8."""
+    weight_decay: float | None = None
+    """L2 factor on kernels, never on biases (decoupled with adamw). None: the recipe."""
+    clip_norm: float | None = None
+    """Largest global norm of the gradient. None: no clipping."""
+    schedule: ScheduleName = "cosine"
+    """How the learning rate changes."""
+    warmup: float = 1.0
+    """Length of the linear warm-up, in --unit."""
+    every: float | None = None
+    """For step and exponential: length between decays, in --unit. None: a third of all."""
+    factor: float = 0.1
+    """For step and exponential: factor of one decay."""
+    unit: Unit = "epochs"
+    """Unit of --warmup and --every."""
+    label_smoothing: float = 0.0
+    """Weight of the uniform distribution in the labels."""
+    shift: int | None = None
+    """Augmentation: training images are moved by up to this many pixels. None: the recipe."""
+
+    validation: int | None = None
+    """Training examples held out to draw the validation curve. None: the recipe."""
+    eval_batch_size: int = 500
+    """Images at a time in evaluation; does not change results."""
+    log_every: int = 50
+    """Steps between lines of the metrics log."""
+    keep: int = 2
+    """Checkpoints kept; one is saved after each epoch."""
+    expected: float | None = None
+    """Test accuracy that must be reached for exit status 0. None: the recipe's, if any."""
+
+    seed: int = 0
+    """Decides initial values, order, augmentation and dropout."""
+    out: Path = Path("runs")
+    """Folder below which the run folder is made."""
+    resume: Path | None = None
+    """Run folder to go on with; its own settings are used."""
+
+
+C = TypeVar("C", bound=Config)
+
+_UNCHECKED = {"data_dir", "download", "out", "resume", "keep"}  # may change on resuming
+
+
+def resolve(config: C, recipe: Recipe) -> tuple[C, Recipe]:
+    """Lets the config override the data set's recipe; returns both with all values filled in."""
+    asked = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(recipe)
+        if getattr(config, field.name) is not None
+    }
+    recipe = dataclasses.replace(recipe, **asked)
+    return dataclasses.replace(config, **dataclasses.asdict(recipe)), recipe
+
+
+def check(config: Config) -> None:
+    """Raises `ConfigError` for numbers that are out of range before anything is loaded."""
+    for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "keep"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: expected 1 or more.")
+    for name in ("shift", "validation", "seed"):
+        value = getattr(config, name)
+        if value is not None and value < 0:
+            raise ConfigError(f"--{name} {value}: expected 0 or more.")
+    if config.expected is not None and not 0 <= config.expected <= 1:
+        raise ConfigError(f"--expected {config.expected}: expected a fraction in 0 .. 1.")
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """The config as JSON values."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in dataclasses.asdict(config).items()
+    }
+
+
+def from_json(kind: type[C], file: Path) -> C:
+    """Reads back what `to_json` gave.
+
+    Raises:
+      ConfigError: the file is missing, damaged, or of another experiment.
+    """
+    try:
+        values: Any = json.loads(file.read_bytes())
+        fields = {field.name for field in dataclasses.fields(kind)}
+        if not isinstance(values, dict) or set(values) != fields:
+            raise ConfigError(f"{file}: its fields are not those of this experiment.")
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: no usable config: {error}.") from error
+    for name in ("data_dir", "out", "resume"):
+        if values[name] is not None:
+            values[name] = Path(values[name])
+    return kind(**values)
+
+
+def changed(asked: Config, recorded: Config) -> list[str]:
+    """Names of fields in which `asked` departs from `recorded` and would change the result."""
+    return [
+        field.name
+        for field in dataclasses.fields(recorded)
+        if field.name not in _UNCHECKED
+        and getattr(asked, field.name) != getattr(recorded, field.name)
+    ]

@@ -1,0 +1,94 @@
+"""The pictures of a finished run, made from its network, log and test set."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+import jaxcnn
+from jaxcnn import metrics, report
+from jaxcnn.data import Dataset
+from jaxcnn.layer import Layer
+from jaxcnn.train import predict
+from jaxcnn.train.step import Prepare
+from jaxcnn.typing import Params, State
+
+_GRID = 40  # images in a grid of predictions
+
+
+def draw(
+    model: Layer,
+    params: Params,
+    state: State,
+    *,
+    test: Dataset,
+    prepare: Prepare,
+    history: Sequence[Mapping[str, Any]],
+    first_layer: str,
+    maps: Sequence[str],
+) -> list[tuple[str, str, bytes]]:
+    """Makes the pictures: (file name, caption, PNG content) of each.
+
+    Args:
+      model, params, state: the trained network.
+      test: the test set.
+      prepare: as in training.
+      history: lines of the metrics log.
+      first_layer: name of the layer whose kernels are shown.
+      maps: paths of the layers whose feature maps are shown.
+    """
+    logits = predict(model, params, state, test, prepare=prepare)
+    guess = logits.argmax(-1)
+    wrong = np.flatnonzero(guess != test.labels)
+    chance = np.asarray(jax.nn.softmax(logits, axis=-1))
+    surest = wrong[np.argsort(-chance[wrong, guess[wrong]], kind="stable")]
+    matrix = metrics.confusion_matrix(
+        jnp.asarray(guess),
+        jnp.asarray(test.labels),
+        len(test.classes),
+        jnp.ones(len(test), bool),
+    )
+
+    def grid(index: np.ndarray, title: str) -> Figure:
+        return report.predictions(
+            test.images[index],
+            [test.classes[i] for i in test.labels[index]],
+            [test.classes[i] for i in guess[index]],
+            title=title,
+        )
+
+    image = test.images[:1]
+    found = jaxcnn.features(model, params, state, prepare(jnp.asarray(image)))
+    shown = {path: np.asarray(found[path][0]) for path in maps}
+    kernel = np.asarray(params[first_layer]["kernel"])
+    figures = [
+        ("curves", "Training curves", report.training_curves(history)),
+        ("confusion", "Confusion matrix", report.confusion(np.asarray(matrix), test.classes)),
+        (
+            "predictions",
+            'First test images, "true:predicted"',
+            grid(np.arange(min(_GRID, len(test))), 'first test images, "true:predicted"'),
+        ),
+        (
+            "filters",
+            "First-layer filters",
+            report.filters(kernel, title=f"filters of {first_layer}"),
+        ),
+        ("maps", "Feature maps", report.feature_maps(image[0], shown)),
+    ]
+    if len(surest):
+        title = f'surest of the {len(wrong)} errors, "true:predicted"'
+        figures.insert(3, ("errors", "Surest errors", grid(surest[:_GRID], title)))
+    return [(f"{name}.png", caption, _png(figure)) for name, caption, figure in figures]
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

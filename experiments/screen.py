@@ -1,0 +1,60 @@
+"""What a run shows while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Screen:
+    """Prints plain lines, and below them a live bar where the output is a terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(bar_width=24),
+            TextColumn("step {task.completed:.0f}/{task.total:.0f}  {task.fields[numbers]}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+        self._epochs = 0
+
+    def say(self, text: str = "") -> None:
+        """Prints a line as it is; square brackets in it are not markup."""
+        self.console.print(text, markup=False)
+
+    def box(self, title: str, text: str) -> None:
+        """Prints something that must not be overlooked."""
+        self.console.print(Panel(text, title=title, border_style="bold yellow", expand=False))
+
+    def start(self, epochs: int, steps: int, step: int) -> None:
+        """Starts the live bar."""
+        self._epochs = epochs
+        self._task = self._progress.add_task(
+            "", total=steps, completed=step, epoch=1, epochs=epochs, numbers=""
+        )
+        self._progress.start()
+
+    def stop(self) -> None:
+        """Takes the live bar away."""
+        self._progress.stop()
+
+    def record(self, line: Mapping[str, Any]) -> None:
+        """Shows a line of the metrics log."""
+        numbers = f"loss {line['loss']:.4f}  accuracy {100 * line['accuracy']:.2f} %"
+        if line["kind"] == "eval":
+            self.say(f"epoch {line['epoch']}/{self._epochs}  {line['split']} {numbers}")
+            return
+        numbers += f"  {line['images_per_second']:,.0f} images/s"
+        epoch = min(int(line["epoch"]) + 1, self._epochs)
+        self._progress.update(self._task, completed=line["step"], epoch=epoch, numbers=numbers)
+        if self._progress.disable and line["epoch"] == int(line["epoch"]):
+            self.say(f"epoch {int(line['epoch'])}/{self._epochs}  training {numbers}")

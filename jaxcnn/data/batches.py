@@ -1,0 +1,81 @@
+"""Which examples make up a step: a pure function of (seed, epoch, position), on the device.
+
+The last batch of an epoch is filled up and its extra rows are masked, so that every example
+counts once and one shape is compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.errors import ConfigError
+from jaxcnn.layer import subkey
+from jaxcnn.typing import Array, Batch, Key
+
+Augment: TypeAlias = Callable[[Key, Array], Array]
+"""`(key, image [H, W, C]) -> image`, uint8 to uint8 of the same shape."""
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """ceil(examples / batch_size).
+
+    >>> steps_per_epoch(60_000, 128)
+    469
+    """
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size!r} is not allowed: expected a positive int.")
+    return -(-examples // batch_size)
+
+
+def epoch_order(key: Key, epoch: Array | int, examples: int, batch_size: int) -> Array:
+    """The order of examples in an epoch: a permutation, filled up to whole batches.
+
+    Args:
+      key: the run's key.
+      epoch: counted from 0.
+      examples: size of the training set.
+      batch_size: rows of a step.
+
+    Returns:
+      [steps * batch_size] int32 indices; the rows beyond `examples` repeat the first ones.
+    """
+    order = jax.random.permutation(jax.random.fold_in(subkey(key, "order"), epoch), examples)
+    rows = steps_per_epoch(examples, batch_size) * batch_size
+    return jnp.resize(order, (rows,)).astype(jnp.int32)
+
+
+def train_batch(
+    images: Array,
+    labels: Array,
+    order: Array,
+    key: Key,
+    *,
+    epoch: Array,
+    position: Array,
+    batch_size: int,
+    augment: Augment | None = None,
+) -> Batch:
+    """The batch at `position` (a step within the epoch) of an epoch with this `order`.
+
+    Each example is augmented with a key of (run, epoch, row in the epoch) alone, so the
+    result does not depend on the batch size or on the number of devices.
+    """
+    rows = position * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
+    index = order[rows]
+    chosen = images[index]
+    if augment is not None:
+        epoch_key = jax.random.fold_in(subkey(key, "augment"), epoch)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(epoch_key, rows)
+        chosen = jax.vmap(augment)(keys, chosen)
+    return Batch(chosen, labels[index], rows < images.shape[0])
+
+
+def eval_batch(images: Array, labels: Array, position: Array, batch_size: int) -> Batch:
+    """The batch at `position` in stored order; the last one is filled up and masked."""
+    rows = position * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
+    index = jnp.minimum(rows, images.shape[0] - 1)
+    return Batch(images[index], labels[index], rows < images.shape[0])

@@ -1,0 +1,133 @@
+"""Convolution. Images [N, *space, C], kernels [*window, C_in / groups, C_out]."""
+
+from __future__ import annotations
+
+from jax import lax
+
+from jaxcnn.errors import ConfigError, ShapeError
+from jaxcnn.functional import check
+from jaxcnn.functional.window import Padding, Rounding, Size, per_axis, resolve_padding
+from jaxcnn.typing import Array, describe
+
+_LAYOUTS = {
+    1: ("NWC", "WIO", "NWC"),
+    2: ("NHWC", "HWIO", "NHWC"),
+    3: ("NDHWC", "DHWIO", "NDHWC"),
+}
+
+
+def conv(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    stride: Size = 1,
+    padding: Padding = "VALID",
+    dilation: Size = 1,
+    groups: int = 1,
+    rounding: Rounding = "exact",
+) -> Array:
+    """Convolution over 1, 2 or 3 spatial axes, as many as `x` has.
+
+    `y[n, i, o] = bias[o] + sum_{f, c} kernel[f, c, o] * x[n, S i + D f - P, c]`
+
+    This is what the field calls convolution: a cross-correlation, the kernel is not
+    flipped.
+
+    Args:
+      x: [N, *space, C_in], floating.
+      kernel: [*window, C_in / groups, C_out].
+      bias: [C_out], or None.
+      stride: S, cells between neighbouring windows.
+      padding: "VALID", "SAME", P, or (low, high) for each axis; filled with zeros.
+      dilation: D, cells between neighbouring taps of the kernel.
+      groups: channels are split into as many groups that do not see each other;
+        `groups=C_in` is depthwise.
+      rounding: "exact" refuses a stride that leaves a rest, "floor" leaves the rest out.
+
+    Returns:
+      [N, *space', C_out], in the dtype of `x`.
+
+    Raises:
+      ShapeError: rank, dtype or channels do not fit, or the window or stride does not.
+      ConfigError: a setting is out of range.
+
+    >>> import jax.numpy as jnp
+    >>> image = jnp.asarray([[1., 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 1, 1],
+    ...                      [0, 0, 1, 1, 0], [0, 1, 1, 0, 0]])
+    >>> kernel = jnp.asarray([[1., 0, 1], [0, 1, 0], [1, 0, 1]])
+    >>> print(conv(image[None, :, :, None], kernel[:, :, None, None])[0, :, :, 0])
+    [[4. 3. 4.]
+     [2. 4. 3.]
+     [2. 3. 4.]]
+
+    Source: deck A, "convolution layer".
+    """
+    rank = check.images(x)
+    if rank not in _LAYOUTS:
+        raise ShapeError(f"got {describe(x)}: 1, 2 or 3 spatial axes are supported, not {rank}.")
+    _check_kernel(x, kernel, bias, groups, rank)
+    strides = per_axis(stride, rank, "stride")
+    dilations = per_axis(dilation, rank, "dilation")
+    pads = resolve_padding(
+        x.shape[1:-1], kernel.shape[:-2], strides, dilations, padding, rounding=rounding
+    )
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=strides,
+        padding=pads,
+        rhs_dilation=dilations,
+        dimension_numbers=_LAYOUTS[rank],
+        feature_group_count=groups,
+    )
+    return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+def conv2d(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    stride: Size = 1,
+    padding: Padding = "VALID",
+    dilation: Size = 1,
+    groups: int = 1,
+    rounding: Rounding = "exact",
+) -> Array:
+    """Convolution of images [N, H, W, C_in] with kernels [h, w, C_in / groups, C_out].
+
+    `conv`, with the rank checked. See there.
+    """
+    check.images(x, spatial=2)
+    return conv(
+        x,
+        kernel,
+        bias,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        rounding=rounding,
+    )
+
+
+def _check_kernel(x: Array, kernel: Array, bias: Array | None, groups: int, rank: int) -> None:
+    if kernel.ndim != rank + 2:
+        raise ShapeError(
+            f"kernel is {describe(kernel)} for an input {describe(x)}: "
+            f"expected {rank} window axes, then C_in / groups, then C_out."
+        )
+    channels, features = x.shape[-1], kernel.shape[-1]
+    if groups < 1 or channels % groups or features % groups:
+        raise ConfigError(
+            f"groups={groups} is not allowed: it must divide both the {channels} input channels "
+            f"and the {features} output channels."
+        )
+    if kernel.shape[-2] != channels // groups:
+        raise ShapeError(
+            f"kernel {describe(kernel)} expects {kernel.shape[-2] * groups} input channels "
+            f"(with groups={groups}), but the input {describe(x)} has {channels}."
+        )
+    if bias is not None and bias.shape != (features,):
+        raise ShapeError(f"bias is {describe(bias)}, expected [{features}], one for each output.")

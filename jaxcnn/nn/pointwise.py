@@ -1,0 +1,82 @@
+"""Layers without parameters that work on each example or entry alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from jaxcnn import functional as F
+from jaxcnn.functional.noise import check_rate
+from jaxcnn.layer import Context, concise_repr
+from jaxcnn.typing import Array, Key, Params, Spec, State
+
+
+@dataclasses.dataclass(frozen=True)
+class Pointwise:
+    """A named function of the activations, such as `relu`.
+
+    The name stands for the function in `repr`. Use a module-level function rather than a
+    lambda: two lambdas are never equal, and then neither are two models that hold them.
+    """
+
+    name: str
+    function: Callable[[Array], Array]
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def init(self, key: Key, x: Spec) -> tuple[Params, State]:
+        del key, x  # no parameters
+        return {}, {}
+
+    def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
+        del params, ctx  # no parameters, and the same while training
+        return self.function(x), state
+
+
+def _same(x: Array) -> Array:
+    return x
+
+
+identity = Pointwise("identity", _same)
+relu = Pointwise("relu", F.relu)
+tanh = Pointwise("tanh", F.tanh)
+sigmoid = Pointwise("sigmoid", F.sigmoid)
+softmax = Pointwise("softmax", F.softmax)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flatten:
+    """[N, ...] to [N, product of the rest], channels fastest."""
+
+    def init(self, key: Key, x: Spec) -> tuple[Params, State]:
+        del key, x  # no parameters
+        return {}, {}
+
+    def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
+        del params, ctx  # no parameters, and the same while training
+        return F.flatten(x), state
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropout:
+    """While training, drops the fraction `rate` of the entries; see `functional.dropout`.
+
+    Evaluation passes everything through. Training needs a key.
+    """
+
+    rate: float
+    __repr__ = concise_repr
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate)
+
+    def init(self, key: Key, x: Spec) -> tuple[Params, State]:
+        del key, x  # no parameters
+        return {}, {}
+
+    def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
+        del params  # none
+        if not ctx.train:
+            return x, state
+        return F.dropout(x, ctx.require_key("drops activations"), rate=self.rate), state

@@ -1,0 +1,27 @@
+"""Optimizers and learning-rate schedules by name, on optax.
+
+Whatever optax offers works as well: the training step takes any `GradientTransformation`
+that ends in `scale_by_rate`.
+"""
+
+from jaxcnn.optim.optimizers import (
+    OptimizerName,
+    RateState,
+    is_kernel,
+    learning_rate,
+    optimizer,
+    scale_by_rate,
+)
+from jaxcnn.optim.schedules import ScheduleName, Unit, schedule
+
+__all__ = [
+    "OptimizerName",
+    "RateState",
+    "ScheduleName",
+    "Unit",
+    "is_kernel",
+    "learning_rate",
+    "optimizer",
+    "scale_by_rate",
+    "schedule",
+]

@@ -1,0 +1,20 @@
+"""Training: the state, the two steps, the loop made of them, and evaluation."""
+
+from jaxcnn.train.evaluate import make_evaluator, predict
+from jaxcnn.train.interrupt import StopRequest, stop_on_signals
+from jaxcnn.train.loop import Fit, fit
+from jaxcnn.train.state import TrainState, init_train_state
+from jaxcnn.train.step import make_eval_step, make_train_step
+
+__all__ = [
+    "Fit",
+    "StopRequest",
+    "TrainState",
+    "fit",
+    "init_train_state",
+    "make_eval_step",
+    "make_evaluator",
+    "make_train_step",
+    "predict",
+    "stop_on_signals",
+]

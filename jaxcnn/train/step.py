@@ -1,0 +1,135 @@
+"""One training step and one evaluation step, as pure functions.
+
+Jit, scan, shard or map them outside. Randomness of a step is a function of the run's key
+and the step's number, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcnn import metrics
+from jaxcnn.api import apply
+from jaxcnn.layer import Layer, subkey
+from jaxcnn.train.state import TrainState
+from jaxcnn.typing import Array, Batch, Key, Loss, Params, State
+
+Prepare = Callable[[Array], Array]
+"""From stored to floating images, `[N, H, W, C] -> [N, H, W, C]`."""
+
+TrainStep = Callable[[TrainState, Batch, Key], tuple[TrainState, dict[str, Array]]]
+EvalStep = Callable[[Params, State, Batch], dict[str, Array]]
+
+
+def as_stored(images: Array) -> Array:
+    """No preparation: for images that are floating already."""
+    return images
+
+
+def make_train_step(
+    model: Layer,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    prepare: Prepare = as_stored,
+    axis_name: str | None = None,
+    top_k: Sequence[int] = (1,),
+) -> TrainStep:
+    """Makes the pure function `(train_state, batch, key) -> (train_state, counts)`.
+
+    The objective is the mean loss of the rows that `batch.mask` admits. A step whose loss or
+    gradient is not finite changes nothing, not even the step's number, and counts under
+    `nonfinite`: so the state from before the fault is still there to be examined and saved.
+
+    Args:
+      model: the network.
+      loss: `(outputs, labels) -> [N]`, such as `losses.softmax_cross_entropy`.
+      optimizer: any optax transformation.
+      prepare: turns stored images into floating ones, inside the compiled step.
+      axis_name: mapped axis over which the batch is split (`shard_map`, `pmap`): batch
+        statistics, gradients and counts are then those of the whole batch. None: the
+        function sees the whole batch.
+      top_k: see `metrics.classification`.
+
+    Returns:
+      The step. `key` is the run's key, the same for every step; each step folds its number
+      into it. Counts: `loss_sum`, `count`, `correct` and `nonfinite` (steps).
+    """
+
+    def total(value: Array) -> Array:
+        return value if axis_name is None else jax.lax.psum(value, axis_name)
+
+    def train_step(ts: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
+        step_key = jax.random.fold_in(subkey(key, "step"), ts.step)
+        params = ts.params
+        if axis_name is not None:
+            # Devices draw their own noise. `pcast` keeps the gradient local to the device
+            # until it is summed below; without it, shard_map would have summed it already.
+            step_key = jax.random.fold_in(step_key, jax.lax.axis_index(axis_name))
+            params = jax.lax.pcast(params, axis_name, to="varying")
+        count = jnp.maximum(total(jnp.sum(batch.mask, dtype=jnp.float32)), 1)
+
+        def objective(params: Params) -> tuple[Array, tuple[State, Array, Array]]:
+            logits, state = apply(
+                model,
+                params,
+                ts.state,
+                prepare(batch.images),
+                train=True,
+                key=step_key,
+                axis_name=axis_name,
+                mask=batch.mask,
+            )
+            per_example = loss(logits, batch.labels)
+            mean = jnp.sum(jnp.where(batch.mask, per_example, 0.0)) / count
+            return mean, (state, logits, per_example)
+
+        (_, (state, logits, per_example)), grads = jax.value_and_grad(objective, has_aux=True)(
+            params
+        )
+        grads = jax.tree.map(total, grads)
+        counts = metrics.classification(per_example, logits, batch.labels, batch.mask, top_k)
+        counts = jax.tree.map(total, counts)
+
+        updates, opt_state = optimizer.update(grads, ts.opt_state, ts.params)
+        new = TrainState(
+            optax.safe_increment(ts.step),
+            optax.apply_updates(ts.params, updates),
+            state,
+            opt_state,
+        )
+        fine = all_finite((counts["loss_sum"], grads))
+        new = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, ts)
+        counts = jax.tree.map(lambda c: jnp.where(fine, c, jnp.zeros_like(c)), counts)
+        counts["nonfinite"] = jnp.asarray(~fine, jnp.int32)
+        return new, counts
+
+    return train_step
+
+
+def make_eval_step(
+    model: Layer,
+    loss: Loss,
+    *,
+    prepare: Prepare = as_stored,
+    top_k: Sequence[int] = (1,),
+) -> EvalStep:
+    """Makes the pure function `(params, state, batch) -> counts`; arguments as above."""
+
+    def eval_step(params: Params, state: State, batch: Batch) -> dict[str, Array]:
+        logits, _ = apply(model, params, state, prepare(batch.images))
+        per_example = loss(logits, batch.labels)
+        return metrics.classification(per_example, logits, batch.labels, batch.mask, top_k)
+
+    return eval_step
+
+
+def all_finite(tree: Any) -> Array:
+    """Whether every entry of every floating leaf is finite: one bool on the device."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves]))
