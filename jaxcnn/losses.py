@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.errors import ConfigError, ShapeError
+from jaxcnn.functional.precision import widen
 from jaxcnn.typing import Array, describe
 
 
@@ -47,7 +48,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: floa
             "[N, K] with integer labels [N] or floating labels [N, K]."
         )
     classes = logits.shape[-1]
-    logs = jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), axis=-1)
+    logs = jax.nn.log_softmax(widen(logits), axis=-1)
     if integer:
         picked = jnp.take_along_axis(logs, labels[:, None], axis=-1, mode="clip")[:, 0]
         inside = (labels >= 0) & (labels < classes)

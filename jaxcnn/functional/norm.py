@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.errors import ShapeError
+from jaxcnn.functional.precision import widen
 from jaxcnn.typing import Array, describe
 
 
@@ -46,7 +47,7 @@ def moments(
     >>> mean.item(), var.item()
     (2.0, 1.0)
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = widen(x)
     cells = math.prod(x.shape[axis] for axis in axes)
     if mask is None:
         weights = None

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.functional import check
+from jaxcnn.functional.precision import widen
 from jaxcnn.functional.window import Padding, Rounding, Size, per_axis, resolve_padding
 from jaxcnn.typing import Array
 
@@ -62,8 +63,7 @@ def sum_pool(
     Source: deck D, "pooling layers".
     """
     windows, strides, pads = _geometry(x, window, stride, padding, rounding)
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return lax.reduce_window(wide, 0.0, lax.add, windows, strides, pads).astype(x.dtype)
+    return lax.reduce_window(widen(x), 0.0, lax.add, windows, strides, pads).astype(x.dtype)
 
 
 def avg_pool(

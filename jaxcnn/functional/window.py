@@ -16,7 +16,7 @@ from jaxcnn.errors import ConfigError, ShapeError
 Size: TypeAlias = int | tuple[int, ...]
 """One number for every spatial axis, or one for each."""
 
-Padding: TypeAlias = Literal["VALID", "SAME"] | int | Sequence[int | tuple[int, int]]
+Padding: TypeAlias = Literal["VALID", "SAME"] | int | tuple[int | tuple[int, int], ...]
 """No padding; output size ceil(I / S); P on every side; or one P or (low, high) an axis."""
 
 Rounding: TypeAlias = Literal["exact", "floor"]

@@ -1,0 +1,19 @@
+"""Strict settings for every test and doctest: set before JAX starts."""
+
+import os
+import tempfile
+
+os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
+os.environ.pop("TFDS_DATA_DIR", None)
+# Decoded data and compiled programs are cached apart from the user's own cache.
+os.environ.setdefault("JAXCNN_CACHE_DIR", tempfile.mkdtemp(prefix="jaxcnn-test-cache-"))
+
+import jax
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+from jaxcnn.compilation import use_compile_cache
+
+use_compile_cache()  # many tests compile the same programs

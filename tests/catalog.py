@@ -1,0 +1,70 @@
+"""One catalogue of all layers and models: a new entry gets every law by one line."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jaxcnn import models, nn
+from jaxcnn.layer import Layer
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A layer and the shape of an input it takes."""
+
+    name: str
+    layer: Layer
+    shape: tuple[int, ...]  # without the batch axis
+    random: bool = False  # needs a key while training
+    small: bool = True  # small enough for numerical gradients
+
+
+def residual(features: int) -> Layer:
+    return nn.branch(
+        nn.add,
+        body=nn.chain(
+            conv=nn.Conv(features, 3, padding=1, bias=False), norm=nn.BatchNorm(), act=nn.relu
+        ),
+        skip=nn.identity,
+    )
+
+
+CATALOG = [
+    Entry("conv", nn.Conv(3, 3), (6, 5, 2)),
+    Entry("conv_same", nn.Conv(3, 3, stride=2, padding="SAME"), (6, 5, 2)),
+    Entry("conv_groups", nn.Conv(4, 3, groups=2, padding=((1, 0), (0, 1))), (5, 5, 4)),
+    Entry("conv_dilated", nn.Conv(2, 3, dilation=2, bias=False), (7, 6, 1)),
+    Entry("conv_1d", nn.Conv(2, 3), (7, 3)),
+    Entry("conv_3d", nn.Conv(2, 2), (3, 4, 3, 2)),
+    Entry("dense", nn.Dense(4), (5,)),
+    Entry("dense_no_bias", nn.Dense(4, bias=False), (5,)),
+    Entry("max_pool", nn.MaxPool(2), (4, 6, 2)),
+    Entry("max_pool_overlapping", nn.MaxPool(3, stride=2), (7, 5, 2)),
+    Entry("avg_pool", nn.AvgPool(2, padding="SAME"), (5, 5, 2)),
+    Entry("subsample", nn.Subsample(2), (4, 4, 3)),
+    Entry("batch_norm", nn.BatchNorm(decay=0.7), (3, 4, 2)),
+    Entry("dropout", nn.Dropout(0.4), (6,), random=True),
+    Entry("flatten", nn.Flatten(), (2, 3, 2)),
+    Entry("relu", nn.relu, (5,)),
+    Entry("tanh", nn.tanh, (5,)),
+    Entry("sigmoid", nn.sigmoid, (5,)),
+    Entry("softmax", nn.softmax, (5,)),
+    Entry("identity", nn.identity, (5,)),
+    Entry("chain", nn.chain(a=nn.Conv(2, 3), b=nn.tanh, c=nn.Flatten(), d=nn.Dense(3)), (5, 5, 1)),
+    Entry("residual", residual(2), (4, 4, 2)),
+    Entry("concat", nn.branch(nn.concat, one=nn.Conv(2, 1), two=nn.AvgPool(1)), (3, 3, 2)),
+    Entry(
+        "regularized",
+        nn.chain(norm=nn.BatchNorm(), drop=nn.Dropout(0.3), inner=nn.chain(fc=nn.Dense(2))),
+        (4,),
+        random=True,
+    ),
+    Entry("lenet5_modern", models.lenet5(), (28, 28, 1), small=False),
+    Entry("lenet5_1998", models.lenet5(variant="1998"), (28, 28, 1), small=False),
+    Entry(
+        "lenet5_1998_trainable",
+        models.lenet5(variant="1998", trainable_subsampling=True),
+        (28, 28, 1),
+        small=False,
+    ),
+]

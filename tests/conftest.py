@@ -1,0 +1,54 @@
+"""What tests share: keys, images and small data sets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from jaxcnn.data import Dataset, Splits
+
+
+@pytest.fixture(autouse=True)
+def _fresh_trace_counts():
+    """`chex.assert_max_traces` counts by function name over the whole process otherwise."""
+    chex.clear_trace_counter()
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def blobs(count: int, *, classes: int = 3, size: int = 12, seed: int = 0) -> Dataset:
+    """An easy set: class k is a bright square at place k, with noise."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(classes, size=count).astype(np.int32)
+    images = rng.integers(60, size=(count, size, size, 1)).astype(np.uint8)
+    for row, label in enumerate(labels):
+        corner = 3 * label
+        images[row, corner : corner + 4, corner : corner + 4] += 150
+    return Dataset("blobs", images, labels, tuple("abcdefgh"[:classes]), "made by the tests")
+
+
+@pytest.fixture(scope="session")
+def small() -> Splits:
+    return Splits(train=blobs(150, seed=1), test=blobs(45, seed=2))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The prepared data of `$DATA_DIR`; tests that need real files skip without it."""
+    folder = os.environ.get("DATA_DIR")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs prepared data: set DATA_DIR to a folder that holds mnist/3.0.1")
+    return Path(folder)
