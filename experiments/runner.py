@@ -205,11 +205,13 @@ def _prepare(experiment: Experiment[C], config: C, screen: Screen) -> tuple[C, R
     if recipe.validation:
         train, held_out["validation"] = train.hold_out(recipe.validation, config.seed)
     per_epoch = data.steps_per_epoch(len(train), recipe.batch_size)
+    epoch = 1 if config.unit == "epochs" else per_epoch
+    total = recipe.epochs * epoch
     rate = optim.schedule(
         config.schedule,
         recipe.rate,
-        total=recipe.epochs if config.unit == "epochs" else recipe.epochs * per_epoch,
-        warmup=config.warmup,
+        total=total,
+        warmup=min(epoch, total / 10) if config.warmup is None else config.warmup,
         every=config.every,
         factor=config.factor,
         unit=config.unit,

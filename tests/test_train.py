@@ -212,7 +212,7 @@ class TestFit:
         assert [line["step"] for line in trained[:3]] == [2, 4, 5]
         assert [line["count"] for line in trained[:3]] == [64, 64, 22]
         assert all(line["learning_rate"] == pytest.approx(0.05) for line in trained)
-        assert set(result.seconds) == {"init", "compile", "train", "eval", "other"}
+        assert set(result.seconds) == {"init", "compile", "train", "eval", "checkpoints"}
 
     def test_the_same_seed_gives_the_same_bits(self, small):
         one, two = fit(small), fit(small)

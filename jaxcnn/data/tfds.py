@@ -165,7 +165,7 @@ def download_and_prepare(name: str, root: Path, say: Callable[[str], None]) -> P
 
         dataset_name = name
 
-        class Prepared(stock, skip_registration=True):  # type: ignore[misc, valid-type]
+        class Prepared(stock, skip_registration=True):  # type: ignore[misc, valid-type, call-arg]
             """The stock builder, but for where its examples come from."""
 
             name = dataset_name
