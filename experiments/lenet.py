@@ -9,7 +9,8 @@ import dataclasses
 import sys
 
 from experiments.config import Config, Recipe
-from experiments.runner import Experiment, main
+from experiments.job import Experiment
+from experiments.runner import main
 from jaxcnn import models
 from jaxcnn.layer import Layer
 from jaxcnn.models.lenet import Variant

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "data": ["errors", "typing", "layer", "storage"],
     "compilation": ["data"],
     "checkpoint": ["errors", "storage"],
-    "train": ["errors", "typing", "layer", "api", "metrics", "optim", "data"],
+    "train": ["errors", "typing", "layer", "nn", "api", "metrics", "optim", "data"],
     "report": [],
     "run": ["errors", "storage", "checkpoint"],
 }

@@ -413,3 +413,32 @@ class TestSignals:
 def test_losses_with_settings_are_partials(small):
     smooth = partial(LOSS, label_smoothing=0.1)
     assert fit(small, loss=smooth, epochs=1).finished
+
+
+class TestRecalibration:
+    @pytest.mark.parametrize("batch_size", [150, 64])
+    def test_statistics_are_those_of_the_data(self, small, batch_size):
+        """One norm at the input, whose statistics NumPy can say, and one behind dropout."""
+        model = nn.chain(
+            norm=nn.BatchNorm(),
+            drop=nn.Dropout(0.5),
+            deep=nn.chain(conv=nn.Conv(2, 3), norm=nn.BatchNorm()),
+        )
+        params, state = jaxcnn.init(model, jax.random.key(0), (12, 12, 1))
+        new = train.recalibrate(
+            model, params, state, small.train, prepare=data.Scale(), batch_size=batch_size
+        )
+        chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
+        pixels = small.train.images.astype(np.float64) / 255
+        np.testing.assert_allclose(new["norm"]["mean"], pixels.mean((0, 1, 2)), rtol=1e-5)
+        np.testing.assert_allclose(new["norm"]["var"], pixels.var((0, 1, 2)), rtol=1e-5)
+        assert float(new["deep"]["norm"]["var"].min()) > 0
+        if batch_size == 150:  # then the deep norm sees what evaluation with `new` gives it
+            maps = jaxcnn.features(model, params, new, data.Scale()(small.train.images))
+            deep = np.asarray(maps["deep/conv"], np.float64)
+            np.testing.assert_allclose(new["deep"]["norm"]["mean"], deep.mean((0, 1, 2)), rtol=1e-3)
+
+    def test_other_state_is_kept(self, small):
+        model = nn.chain(flat=nn.Flatten(), fc=nn.Dense(2))
+        params, state = jaxcnn.init(model, jax.random.key(0), (12, 12, 1))
+        assert train.recalibrate(model, params, state, small.train, prepare=data.Scale()) == {}

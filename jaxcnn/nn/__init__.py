@@ -4,12 +4,13 @@
 - pooling: `MaxPool`, `AvgPool`, `Subsample`
 - normalization and regularization: `BatchNorm`, `Dropout`
 - pointwise: `relu`, `tanh`, `sigmoid`, `softmax`, `identity`, `Flatten`, `Pointwise`
-- combinators: `chain`, `branch` with `add` or `concat`
+- combinators: `chain`, `branch` with `add` or `concat`; `replace_layers` edits a network
 
 A layer of your own is any frozen dataclass with `init` and `apply`: see `jaxcnn.Layer`.
 """
 
 from jaxcnn.nn.combine import Branch, Chain, add, branch, chain, concat
+from jaxcnn.nn.edit import replace_layers
 from jaxcnn.nn.linear import Conv, Dense
 from jaxcnn.nn.norm import BatchNorm
 from jaxcnn.nn.pointwise import (
@@ -42,6 +43,7 @@ __all__ = [
     "concat",
     "identity",
     "relu",
+    "replace_layers",
     "sigmoid",
     "softmax",
     "tanh",
