@@ -25,7 +25,8 @@ def replace_layers(model: Layer, change: Callable[[Layer], Layer]) -> Layer:
     def rebuild(value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(rebuild(item) for item in value)
-        if not isinstance(value, Layer) or isinstance(value, type):
+        is_layer: bool = isinstance(value, Layer) and not isinstance(value, type)
+        if not is_layer:
             return value
         if dataclasses.is_dataclass(value):
             fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}

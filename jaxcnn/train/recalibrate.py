@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,7 @@ def recalibrate(
     rows = [min(batch_size, len(dataset) - i * batch_size) for i in range(steps)]
     shares = np.asarray(rows, np.float64) / len(dataset)
 
-    def combine(old: State, new: list[State]) -> State:
+    def combine(old: Any, new: list[Any]) -> Any:
         if isinstance(old, dict) and set(old) == {"mean", "var"}:
             means = np.stack([np.asarray(part["mean"], np.float64) for part in new])
             variances = np.stack([np.asarray(part["var"], np.float64) for part in new])
@@ -75,4 +76,5 @@ def recalibrate(
             return {name: combine(old[name], [part[name] for part in new]) for name in old}
         return old
 
-    return combine(state, parts)
+    combined: State = combine(state, parts)
+    return combined
