@@ -25,14 +25,13 @@ def replace_layers(model: Layer, change: Callable[[Layer], Layer]) -> Layer:
     def rebuild(value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(rebuild(item) for item in value)
-        is_layer: bool = isinstance(value, Layer) and not isinstance(value, type)
-        if not is_layer:
+        if isinstance(value, type) or not isinstance(value, Layer):
             return value
-        if dataclasses.is_dataclass(value):
-            fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-            inner = {name: rebuild(field) for name, field in fields.items()}
-            if inner != fields:
-                value = dataclasses.replace(value, **inner)
+        names = [f.name for f in getattr(value, "__dataclass_fields__", {}).values() if f.init]
+        fields = {name: getattr(value, name) for name in names}
+        inner = {name: rebuild(field) for name, field in fields.items()}
+        if inner != fields:
+            value = dataclasses.replace(value, **inner)  # type: ignore[type-var]
         return change(value)
 
     rebuilt: Layer = rebuild(model)
