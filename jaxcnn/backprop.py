@@ -78,6 +78,9 @@ class Activation:
     g: Callable[[Vector], Vector]
     derivative: Callable[[Vector], Vector]
 
+    def __repr__(self) -> str:
+        return self.name
+
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
@@ -90,6 +93,9 @@ class Loss:
     name: str
     output: Callable[[Vector], Vector]
     value: Callable[[Vector, Vector], float]
+
+    def __repr__(self) -> str:
+        return self.name
 
 
 class Result(NamedTuple):

@@ -5,7 +5,8 @@ fan-in is the product of all axes but the last, fan-out the receptive field time
 last. The draws are those of `jax.nn.initializers`.
 
 Kernels must not start at zero or at any constant: all units of a layer would then compute the
-same, get the same gradient and stay equal for ever. Layers refuse it by `check_kernel`.
+same and, unless a later layer tells them apart, get the same gradient and stay copies of each
+other for ever (decks A and E). Layers refuse it by `check_kernel`.
 """
 
 from __future__ import annotations
@@ -230,7 +231,8 @@ def check_kernel(initializer: Initializer) -> None:
     if constant or initializer in (jax.nn.initializers.zeros, jax.nn.initializers.ones):
         name = repr(initializer) if constant else getattr(initializer, "__name__", "constant")
         raise ConfigError(
-            f"kernel_init={name} is not allowed: all units of the layer would start equal, get "
-            "equal gradients and stay equal.\nUse a random one such as `initializers.he_normal`, "
+            f"kernel_init={name} is not allowed: all units of the layer would start as copies of "
+            "each other, get equal gradients and stay copies.\n"
+            "Use a random one such as `initializers.he_normal`, "
             "or say that you mean it: `initializers.Constant(value, allow_kernel=True)`."
         )

@@ -10,8 +10,9 @@ Averaging is left to the training step, which alone knows which rows are padding
 - on the host, before training: `check_labels`, `check_logits`
 
 Numerical decisions: losses are computed in float32 or wider and returned so; those with
-exponentials start from logits, not from probabilities, and so are finite for logits of any
-finite size; a label outside its set gives NaN, since nothing can be raised inside compiled code.
+exponentials start from logits, not from probabilities, and so neither they nor their gradients
+overflow, up to logits of 1e38; a label outside its set gives NaN, since nothing can be raised
+inside compiled code.
 """
 
 from __future__ import annotations
@@ -276,7 +277,7 @@ def l2_penalty(params: Params) -> Array:
     counts = jax.tree.leaves(is_kernel(params))
     kernels = [w for w, c in zip(jax.tree.leaves(params), counts, strict=True) if c]
     parts = [0.5 * jnp.sum(jnp.square(widen(w))) for w in kernels]
-    dtype = jnp.result_type(jnp.float32, *parts)
+    dtype = max((part.dtype for part in parts), key=lambda d: d.itemsize, default=jnp.float32)
     return sum((part.astype(dtype) for part in parts), jnp.zeros((), dtype))
 
 
