@@ -156,7 +156,7 @@ def test_deck_e_bricks_of_activations(name, rng):
         y, pull = jax.vjp(function, jnp.asarray(x))
         np.testing.assert_allclose(y, forward(x), rtol=1e-14)
         np.testing.assert_allclose(
-            pull(jnp.asarray(upstream))[0], upstream * backward(x), rtol=1e-12
+            pull(jnp.asarray(upstream))[0], upstream * backward(x), rtol=1e-12, atol=1e-14
         )
 
 
