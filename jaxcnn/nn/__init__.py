@@ -3,7 +3,8 @@
 - kernels: `Conv`, `Dense`
 - pooling: `MaxPool`, `AvgPool`, `Subsample`
 - normalization and regularization: `BatchNorm`, `Dropout`
-- pointwise: `relu`, `tanh`, `sigmoid`, `softmax`, `identity`, `Flatten`, `Pointwise`
+- pointwise: `relu`, `tanh`, `sigmoid`, `gelu`, `ramp`, `softmax`, `identity`, `LeakyRelu`,
+  `ParametricRelu`, `Elu`, `Flatten`, `Pointwise`
 - combinators: `chain`, `branch` with `add` or `concat`; `replace_layers` edits a network
 
 A layer of your own is any frozen dataclass with `init` and `apply`: see `jaxcnn.Layer`.
@@ -15,9 +16,14 @@ from jaxcnn.nn.linear import Conv, Dense
 from jaxcnn.nn.norm import BatchNorm
 from jaxcnn.nn.pointwise import (
     Dropout,
+    Elu,
     Flatten,
+    LeakyRelu,
+    ParametricRelu,
     Pointwise,
+    gelu,
     identity,
+    ramp,
     relu,
     sigmoid,
     softmax,
@@ -33,15 +39,20 @@ __all__ = [
     "Conv",
     "Dense",
     "Dropout",
+    "Elu",
     "Flatten",
+    "LeakyRelu",
     "MaxPool",
+    "ParametricRelu",
     "Pointwise",
     "Subsample",
     "add",
     "branch",
     "chain",
     "concat",
+    "gelu",
     "identity",
+    "ramp",
     "relu",
     "replace_layers",
     "sigmoid",

@@ -7,12 +7,12 @@ that ends in `scale_by_rate`.
 from jaxcnn.optim.optimizers import (
     OptimizerName,
     RateState,
-    is_kernel,
     learning_rate,
     optimizer,
     scale_by_rate,
 )
 from jaxcnn.optim.schedules import ScheduleName, Unit, schedule
+from jaxcnn.parameters import is_kernel
 
 __all__ = [
     "OptimizerName",

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxcnn.errors import ConfigError
+from jaxcnn.parameters import is_kernel
 from jaxcnn.typing import Array, Params
 
 OptimizerName = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"]
@@ -131,13 +132,6 @@ def learning_rate(opt_state: Any) -> Array:
     raise ConfigError(
         "this optimizer does not keep its learning rate: build it with `optim.optimizer`, or end "
         "your optax chain with `optim.scale_by_rate(rate)` instead of `scale_by_learning_rate`."
-    )
-
-
-def is_kernel(params: Params) -> Params:
-    """A tree of bools like `params`: True for kernels, which weight decay applies to."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: getattr(path[-1], "key", None) == "kernel", params
     )
 
 
