@@ -14,7 +14,7 @@ class Screen:
     """Prints plain lines, and below them a live bar where the output is a terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Console(highlight=False)
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(bar_width=24),
@@ -29,7 +29,7 @@ class Screen:
 
     def say(self, text: str = "") -> None:
         """Prints a line as it is; square brackets in it are not markup."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def box(self, title: str, text: str) -> None:
         """Prints something that must not be overlooked."""
