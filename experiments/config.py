@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from jaxcnn.data import DataName
 from jaxcnn.errors import ConfigError
@@ -70,6 +70,16 @@ class Config:
     """For step and exponential: factor of one decay."""
     unit: Unit = "epochs"
     """Unit of --warmup and --every."""
+    plateau: Literal["none", "reduce", "step-back"] = "none"
+    """When the validation loss stops improving: lower the rate; or lower it and go back to the
+    best epoch."""
+    plateau_factor: float = 0.5
+    """Factor of the rate at each such time."""
+    plateau_patience: int = 1
+    """Epochs without improvement that count as a stop."""
+    retries: int = 0
+    """When the training loss diverges: go back and try again at a tenth of the rate, this many
+    times at most."""
     label_smoothing: float = 0.0
     """Weight of the uniform distribution in the labels."""
     shift: int | None = None
@@ -116,7 +126,7 @@ def check(config: Config) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected 1 or more.")
-    for name in ("shift", "validation", "seed"):
+    for name in ("shift", "validation", "seed", "retries"):
         value = getattr(config, name)
         if value is not None and value < 0:
             raise ConfigError(f"--{name} {value}: expected 0 or more.")

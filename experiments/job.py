@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, NamedTuple
 
-from experiments.config import C, Recipe, resolve
+from experiments.config import C, Config, Recipe, resolve
 from experiments.screen import Screen
 from jaxcnn import data, losses, optim
 from jaxcnn.data import Dataset
+from jaxcnn.errors import ConfigError
 from jaxcnn.layer import Layer
+from jaxcnn.train import Monitored, ReduceOnPlateau, RetryOnDivergence, StepBack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Job(NamedTuple):
     loss: Callable[..., Any]
     prepare: data.Scale
     augment: data.Shift | None
+    policies: dict[str, Monitored]
 
 
 def prepare(experiment: Experiment[C], config: C, screen: Screen) -> tuple[C, Recipe, Job]:
@@ -103,5 +106,23 @@ def prepare(experiment: Experiment[C], config: C, screen: Screen) -> tuple[C, Re
         loss=partial(losses.softmax_cross_entropy, label_smoothing=config.label_smoothing),
         prepare=data.Scale(),
         augment=data.Shift(recipe.shift) if recipe.shift else None,
+        policies=_policies(config, recipe),
     )
     return config, recipe, job
+
+
+def _policies(config: Config, recipe: Recipe) -> dict[str, Monitored]:
+    """What the config asks to be done when training stalls or diverges."""
+    policies = {}
+    if config.plateau != "none":
+        if not recipe.validation:
+            raise ConfigError(
+                f"--plateau {config.plateau} watches the validation loss, but no examples are "
+                "held out.\nPass --validation with their number."
+            )
+        kind = ReduceOnPlateau if config.plateau == "reduce" else StepBack
+        policy = kind(factor=config.plateau_factor, patience=config.plateau_patience)
+        policies["plateau"] = Monitored(policy, "validation", "loss")
+    if config.retries:
+        policies["divergence"] = Monitored(RetryOnDivergence(most=config.retries), "train", "loss")
+    return policies

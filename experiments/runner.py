@@ -22,7 +22,7 @@ from jaxcnn.compilation import use_compile_cache
 from jaxcnn.errors import CheckpointError, ConfigError, JaxcnnError, NumericalError, explain
 from jaxcnn.run import RunFolder
 from jaxcnn.train import (
-    TrainState,
+    Progress,
     fit,
     init_train_state,
     stop_on_signals,
@@ -86,11 +86,13 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: Callable[[]
     else:
         run = RunFolder(config.resume)
         start = _restore(run, job, config)
-        screen.say(f"going on with {run.path} at step {int(start.step)}")
+        screen.say(f"going on with {run.path} at step {int(start.train_state.step)}")
     about = {"experiment": experiment.name, "fingerprint": job.train.fingerprint}
 
-    def save(ts: TrainState) -> None:
-        run.save_checkpoint(int(ts.step), ts, about, keep=config.keep)
+    def save(progress: Progress) -> None:
+        tree = {"train_state": progress.train_state, "kept": progress.kept}
+        step = int(progress.train_state.step)
+        run.save_checkpoint(step, tree, about | {"policies": progress.policies}, config.keep)
 
     def ready(seconds: dict[str, float]) -> None:
         parts = {"imports": imported - STARTED, "data": loaded - imported, **seconds}
@@ -101,7 +103,7 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: Callable[[]
             f"compiled programs {'cached in ' + str(cache) if cache else 'not cached'})"
         )
         steps = recipe.epochs * job.steps_per_epoch
-        screen.start(recipe.epochs, steps, 0 if start is None else int(start.step))
+        screen.start(recipe.epochs, steps, 0 if start is None else int(start.train_state.step))
 
     def record(line: dict[str, Any]) -> None:
         run.log(line)
@@ -120,21 +122,22 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: Callable[[]
             augment=job.augment,
             evaluate_on=job.held_out,
             eval_batch_size=config.eval_batch_size,
-            train_state=start,
+            start=start,
+            policies=job.policies,
             log_every=config.log_every,
             on_ready=ready,
             on_record=record,
-            on_epoch=lambda epoch, ts: save(ts),
+            on_epoch=lambda epoch, progress: save(progress),
             should_stop=stop,
         )
     except NumericalError as error:
-        save(error.train_state)  # type: ignore[attr-defined]
+        save(error.progress)  # type: ignore[attr-defined]
         error.add_note(f"That state is in {run.latest_checkpoint()}.")
         raise
     finally:
         screen.stop()
     if not result.finished:
-        save(result.train_state)
+        save(result.progress)
         screen.say(f"stopped at step {int(result.train_state.step)}; saved. To go on:")
         screen.say(f"  make train-{experiment.name} RESUME={run.path}")
         return 128 + (getattr(stop, "signal", None) or signal.SIGINT)
@@ -148,8 +151,8 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: Callable[[]
 _READY = ("imports", "data", "init", "compile")
 
 
-def _restore(run: RunFolder, job: Job, config: Config) -> TrainState:
-    """The newest state of a run, whose log is cut back to it."""
+def _restore(run: RunFolder, job: Job, config: Config) -> Progress:
+    """The newest progress of a run, whose log is cut back to it."""
     path = run.latest_checkpoint()
     about = checkpoint.read_manifest(path)["about"]
     if about["fingerprint"] != job.train.fingerprint:
@@ -162,6 +165,8 @@ def _restore(run: RunFolder, job: Job, config: Config) -> TrainState:
             job.model, job.optimizer, jax.random.key(config.seed), job.train.image_shape
         )
     )
-    ts = checkpoint.restore(path, like)
-    run.rewind_log(int(ts.step))
-    return ts
+    policies = about["policies"]
+    wanted = {"train_state": like, "kept": dict.fromkeys(policies, like)}
+    tree = checkpoint.restore(path, wanted)
+    run.rewind_log(about["log_lines"])
+    return Progress(tree["train_state"], policies, tree["kept"])

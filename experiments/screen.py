@@ -49,6 +49,10 @@ class Screen:
 
     def record(self, line: Mapping[str, Any]) -> None:
         """Shows a line of the metrics log."""
+        if line["kind"] == "policy":
+            back = f"back to step {line['step']}, " if line["went_back"] else ""
+            self.say(f"{line['policy']}: {back}rate factor {line['rate_factor']:g}")
+            return
         numbers = f"loss {line['loss']:.4f}  accuracy {100 * line['accuracy']:.2f} %"
         if line["kind"] == "eval":
             self.say(f"epoch {line['epoch']}/{self._epochs}  {line['split']} {numbers}")

@@ -73,21 +73,26 @@ class RunFolder:
         """Appends a line to the metrics log. What is not finite becomes null."""
         storage.append_line(self.metrics, json.dumps(_finite(line), allow_nan=False))
 
-    def history(self, up_to_step: int | None = None) -> list[dict[str, Any]]:
-        """The lines of the metrics log, those after `up_to_step` left out."""
-        lines = [json.loads(line) for line in self.metrics.read_text().splitlines()]
-        return [line for line in lines if up_to_step is None or line["step"] <= up_to_step]
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of the metrics log."""
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
 
-    def rewind_log(self, step: int) -> None:
-        """Drops the lines after `step`, which a resumed training will write again."""
-        lines = [json.dumps(line) for line in self.history(step)]
-        storage.write_bytes(self.metrics, "".join(f"{line}\n" for line in lines).encode())
+    def rewind_log(self, lines: int) -> None:
+        """Drops what comes after the first `lines`: a resumed training writes it again."""
+        kept = self.metrics.read_bytes().splitlines(keepends=True)[:lines]
+        storage.write_bytes(self.metrics, b"".join(kept))
 
     def save_checkpoint(self, step: int, tree: Any, about: dict[str, Any], keep: int) -> Path:
-        """Saves a checkpoint of `step` and deletes all but the newest `keep`."""
+        """Saves a checkpoint of `step` and deletes all but the newest `keep`.
+
+        Those of later steps are deleted as well: training has gone back behind them.
+        """
         path = self.checkpoints / f"step-{step:08d}"
-        checkpoint.save(path, tree, about | {"step": step})
-        for old in self.list_checkpoints()[:-keep]:
+        lines = len(self.metrics.read_bytes().splitlines())
+        checkpoint.save(path, tree, about | {"step": step, "log_lines": lines})
+        found = self.list_checkpoints()
+        place = found.index(path)
+        for old in found[: max(place + 1 - keep, 0)] + found[place + 1 :]:
             checkpoint.delete(old)
         return path
 

@@ -186,7 +186,10 @@ class TestRunFolder:
             run.save_checkpoint(step, tree(), {}, keep=2)
         assert [p.name for p in run.list_checkpoints()] == ["step-00000010", "step-00000015"]
         assert run.latest_checkpoint().name == "step-00000015"
-        assert checkpoint.read_manifest(run.latest_checkpoint())["about"] == {"step": 15}
+        about = checkpoint.read_manifest(run.latest_checkpoint())["about"]
+        assert about == {"step": 15, "log_lines": 0}
+        run.save_checkpoint(12, tree(), {}, keep=2)  # training went back from 15
+        assert [p.name for p in run.list_checkpoints()] == ["step-00000010", "step-00000012"]
 
     def test_two_runs_in_one_second_do_not_meet(self, tmp_path):
         paths = {RunFolder.create(tmp_path, "test", seed=0).path for _ in range(3)}

@@ -233,14 +233,14 @@ class TestFit:
         first = fit(small, should_stop=lambda: asked.append(1) or len(asked) >= stop_at)
         assert not first.finished
         assert int(first.train_state.step) == stop_at
-        second = fit(small, train_state=first.train_state)
+        second = fit(small, start=first.train_state)
         chex.assert_trees_all_equal(second.train_state, whole.train_state)
         seen = sum(line["count"] for line in first.history + second.history)
         assert seen == 3 * 150
 
     def test_the_given_state_is_not_consumed(self, small):
         first = fit(small, epochs=1)
-        fit(small, train_state=first.train_state)
+        fit(small, start=first.train_state)
         assert np.isfinite(np.asarray(first.train_state.params["fc"]["kernel"])).all()
 
     def test_the_loop_compiles_once(self, small):
@@ -259,7 +259,7 @@ class TestFit:
 
     def test_on_epoch_sees_the_state_after_each_epoch(self, small):
         seen = []
-        fit(small, on_epoch=lambda epoch, ts: seen.append((epoch, int(ts.step))))
+        fit(small, on_epoch=lambda epoch, progress: seen.append((epoch, int(progress.train_state.step))))
         assert seen == [(1, 5), (2, 10), (3, 15)]
 
     @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ class TestFit:
     def test_a_state_ahead_of_the_epochs_is_refused(self, small):
         done = fit(small).train_state
         with pytest.raises(ConfigError, match="has made 15 steps, more than epochs=2 of 5"):
-            fit(small, epochs=2, train_state=done)
+            fit(small, epochs=2, start=done)
 
 
 class TestFaults:
@@ -289,7 +289,7 @@ class TestFaults:
         try:
             fit(small, optimizer=optim.optimizer("sgd", 1e30))
         except NumericalError as error:
-            leaves = jax.tree.leaves(error.train_state)
+            leaves = jax.tree.leaves(error.progress.train_state)
             assert all(np.isfinite(np.asarray(leaf)).all() for leaf in leaves)
 
     @pytest.mark.parametrize("bad_step", [0, 3, 7])
@@ -346,7 +346,7 @@ class TestFaults:
             )
         assert f"stopped at step {expected} " in str(caught.value)
         assert named in str(caught.value)
-        assert int(caught.value.train_state.step) == expected
+        assert int(caught.value.progress.train_state.step) == expected
 
 
 @jax.custom_vjp

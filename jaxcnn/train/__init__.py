@@ -1,5 +1,6 @@
 """Training: the state, the two steps, the loop made of them, and evaluation."""
 
+from jaxcnn.train.control import Monitored, Progress
 from jaxcnn.train.evaluate import make_evaluator, predict
 from jaxcnn.train.interrupt import StopRequest, stop_on_signals
 from jaxcnn.train.loop import Fit, fit
@@ -9,6 +10,8 @@ from jaxcnn.train.step import make_eval_step, make_train_step
 
 __all__ = [
     "Fit",
+    "Monitored",
+    "Progress",
     "StopRequest",
     "TrainState",
     "fit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from jaxcnn.data.dataset import Dataset
 from jaxcnn.errors import ConfigError, NumericalError
 from jaxcnn.layer import Layer
 from jaxcnn.train.clock import Clock
+from jaxcnn.train.control import Control, Monitored, Progress, copy_state
 from jaxcnn.train.evaluate import make_evaluator
 from jaxcnn.train.fault import find_fault
 from jaxcnn.train.state import TrainState, init_train_state
@@ -30,6 +32,7 @@ class Fit(NamedTuple):
     """What `fit` returns."""
 
     train_state: TrainState
+    progress: Progress  # the train state and what the policies know: where to go on
     finished: bool  # False if `should_stop` ended it early
     history: list[Record]
     seconds: dict[
@@ -50,18 +53,19 @@ def fit(
     augment: Augment | None = None,
     evaluate_on: Mapping[str, Dataset] | None = None,
     eval_batch_size: int = 500,
-    train_state: TrainState | None = None,
+    start: TrainState | Progress | None = None,
+    policies: Mapping[str, Monitored] | None = None,
     log_every: int = 50,
     top_k: Sequence[int] = (1,),
     on_ready: Callable[[dict[str, float]], None] = lambda seconds: None,
     on_record: Callable[[Record], None] = lambda record: None,
-    on_epoch: Callable[[int, TrainState], None] = lambda epoch, train_state: None,
+    on_epoch: Callable[[int, Progress], None] = lambda epoch, progress: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Fit:
     """Trains `model` on `dataset`, which is held on the device as it is stored.
 
     The result is a function of the arguments: the order of examples of (seed, epoch), their
-    augmentation of (seed, epoch, row), dropout of (seed, step). Given the train state of an
+    augmentation of (seed, epoch, row), dropout of (seed, step). Given the progress of an
     earlier call that stopped, it goes on as if that call had not stopped.
 
     Args:
@@ -76,23 +80,26 @@ def fit(
       augment: `(key, image) -> image`, or None.
       evaluate_on: sets to evaluate after each epoch, by name.
       eval_batch_size: rows at a time in evaluation.
-      train_state: where to go on; None starts anew. It is not modified.
+      start: where to go on; None starts anew. It is not modified.
+      policies: by name, what to do when a metric stalls or diverges (`train.ReduceOnPlateau`,
+        `StepBack`, `RetryOnDivergence`). Those that watch "train" make the host wait for each
+        interval of the log. A policy may go back to an earlier step, which is then repeated.
       log_every: steps of an interval; the metrics of an interval are fetched one interval
         late, so that the device never waits.
       top_k: see `metrics.classification`.
       on_ready: called once before the first step with the seconds of "init" and "compile".
       on_record: called with each line of the log.
-      on_epoch: called after each epoch, and its evaluation, with the epochs done and the state.
-        The state is only lent: copy what is to be kept.
+      on_epoch: called after each epoch, and its evaluation, with the epochs done and the
+        progress, which is only lent: copy what is to be kept.
       should_stop: asked after each step; True ends the training there.
 
     Returns:
       A `Fit`.
 
     Raises:
-      ConfigError: a number is out of range, or `train_state` is ahead of `epochs`.
+      ConfigError: a number is out of range, or `start` is ahead of `epochs`.
       NumericalError: a loss or gradient was not finite; names step and layer. Its attribute
-        `train_state` is the state before that step.
+        `progress` is that from before the step.
     """
     for name, number in (("epochs", epochs), ("log_every", log_every)):
         if not isinstance(number, int) or number < 1:
@@ -100,10 +107,11 @@ def fit(
     per_epoch = steps_per_epoch(len(dataset), batch_size)
     clock = Clock()
     key = jax.random.key(seed)
-    if train_state is None:
-        ts = init_train_state(model, optimizer, key, dataset.image_shape)
-    else:
-        ts = jax.tree.map(jnp.copy, train_state)  # the steps below consume their input
+    if start is None:
+        start = init_train_state(model, optimizer, key, dataset.image_shape)
+    progress = start if isinstance(start, Progress) else Progress(start, {}, {})
+    control = Control(policies or {}, progress)
+    ts = copy_state(progress.train_state)  # the steps below consume their input
     step = int(ts.step)
     if step > epochs * per_epoch:
         raise ConfigError(
@@ -149,74 +157,103 @@ def fit(
     on_ready(dict(clock.seconds))
 
     history: list[Record] = []
-    pending: _Interval | None = None
-    counts = zero()
 
     def emit(record: Record) -> None:
         history.append(record)
         on_record(record)
 
-    def report(interval: _Interval | None) -> None:
-        """Fetches the counts of an interval, which the device has long finished or must now."""
-        if interval is None:
-            return
-        if np.asarray(interval.counts["nonfinite"]):  # host sync here
-            where = find_fault(
-                model, loss, ts, batch_at(ts.step, order, images, labels, key), key, prepare
-            )
-            error = NumericalError(
-                f"training stopped at step {int(ts.step)} (epoch {int(ts.step) // per_epoch + 1}): "
-                f"{where} is not finite.\n"
-                "The state before that step was kept. Try a lower learning rate or clip_norm."
-            )
-            error.train_state = ts  # type: ignore[attr-defined]
-            raise error
-        now = clock.now()
-        means = metrics.summarize({k: v for k, v in interval.counts.items() if k != "nonfinite"})
-        emit(
-            {
-                "kind": "train",
-                "step": interval.step,
-                "epoch": round(interval.step / per_epoch, 4),
-                **means,
-                "learning_rate": np.asarray(interval.rate).item(),
-                "images_per_second": round(means["count"] / max(now - clock.reported, 1e-9), 1),
-            }
+    def fault() -> NumericalError:
+        """Repeats the step that was not finite, which changed nothing, to say where."""
+        batch = batch_at(ts.step, order, images, labels, key)
+        where = find_fault(model, loss, ts, batch, key, prepare)
+        error = NumericalError(
+            f"training stopped at step {int(ts.step)} (epoch {int(ts.step) // per_epoch + 1}): "
+            f"{where} is not finite.\n"
+            "The state before that step was kept. Try a lower learning rate or clip_norm."
         )
-        clock.reported = now
+        error.progress = control.progress(ts)  # type: ignore[attr-defined]
+        return error
 
-    finished = True
+    def report(interval: _Interval) -> Record:
+        """Fetches the counts of an interval and logs them. Raises where they are not finite."""
+        counts = dict(interval.counts)
+        nonfinite = np.asarray(counts.pop("nonfinite")).item()  # host sync here
+        if nonfinite and not control.watches_training:
+            raise fault()
+        means = metrics.summarize(counts)
+        if nonfinite:  # a policy decides; the good steps of the interval do not hide it
+            means["loss"] = float("nan")
+        now = clock.now()
+        record = {
+            "kind": "train",
+            "step": interval.step,
+            "epoch": round(interval.step / per_epoch, 4),
+            **means,
+            "learning_rate": np.asarray(interval.rate).item(),
+            "images_per_second": round(means["count"] / max(now - clock.reported, 1e-9), 1),
+        }
+        clock.reported = now
+        emit(record)
+        return record
+
+    def consult(split: str, values: Record) -> None:
+        """Lets the policies of `split` change the rate or go back to an earlier state."""
+        nonlocal ts, step, order
+        try:
+            ts, lines = control.see(split, values, ts)
+        except NumericalError as error:  # a policy gives up
+            error.progress = control.progress(ts)  # type: ignore[attr-defined]
+            raise
+        for line in lines:
+            emit(line)
+            if line["went_back"]:
+                step = int(ts.step)
+                order = make_order(key, step // per_epoch, len(dataset), batch_size)
+
+    pending: _Interval | None = None
+    counts = zero()
     clock.reported = clock.now()
     while step < epochs * per_epoch:
         ts, counts, rate = run(ts, counts, order, images, labels, key)
         step += 1
-        epoch_over = step % per_epoch == 0
         stop = should_stop()
-        if epoch_over or stop or (step % per_epoch) % log_every == 0:
+        epoch_over = step % per_epoch == 0
+        if not (epoch_over or stop or (step % per_epoch) % log_every == 0):
+            continue
+        if pending is not None:
             report(pending)
-            pending = _Interval(step, counts, rate)
-            counts = zero()
-        if stop:
-            finished = False
-            break
+        pending = _Interval(step, counts, rate)
+        counts = zero()
+        if epoch_over or stop or control.watches_training:
+            here, record = step, report(pending)
+            pending = None
+            consult("train", record)
+            if step == here and math.isnan(record["loss"]):
+                raise fault()  # no policy took care of it
+            epoch_over = epoch_over and step == here  # not if a policy went back
         if epoch_over:
             epoch = step // per_epoch
-            report(pending)
-            pending = None
             clock.lap("train")
-            for name, evaluator in evaluators.items():
-                result = metrics.summarize(evaluator(ts.params, ts.state))  # host sync here
+            results = {
+                name: metrics.summarize(evaluator(ts.params, ts.state))  # host sync here
+                for name, evaluator in evaluators.items()
+            }
+            for name, result in results.items():
                 emit({"kind": "eval", "split": name, "step": step, "epoch": epoch, **result})
+            for name, result in results.items():
+                consult(name, result)
             clock.lap("eval")
-            on_epoch(epoch, ts)
+            on_epoch(epoch, control.progress(ts))
             clock.lap("checkpoints")
             clock.reported = clock.now()
-            if epoch < epochs:
-                order = make_order(key, epoch, len(dataset), batch_size)
-    report(pending)
+            if step < epochs * per_epoch:
+                order = make_order(key, step // per_epoch, len(dataset), batch_size)
+        if stop:
+            break
     jax.block_until_ready(ts)
     clock.lap("train")
-    return Fit(ts, finished, history, clock.seconds)
+    finished = step >= epochs * per_epoch
+    return Fit(ts, control.progress(ts), finished, history, clock.seconds)
 
 
 class _Interval(NamedTuple):
