@@ -1,13 +1,19 @@
-"""Training: the state, the two steps, the loop made of them, and evaluation."""
+"""Training: the state, the two steps, the loop made of them, policies and evaluation."""
 
 from jaxcnn.train.evaluate import make_evaluator, predict
 from jaxcnn.train.interrupt import StopRequest, stop_on_signals
 from jaxcnn.train.loop import Fit, fit
+from jaxcnn.train.policies import Decision, Policy, ReduceOnPlateau, RetryOnDivergence, StepBack
 from jaxcnn.train.state import TrainState, init_train_state
 from jaxcnn.train.step import make_eval_step, make_train_step
 
 __all__ = [
+    "Decision",
     "Fit",
+    "Policy",
+    "ReduceOnPlateau",
+    "RetryOnDivergence",
+    "StepBack",
     "StopRequest",
     "TrainState",
     "fit",
