@@ -12,12 +12,14 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
+from jaxcnn.data.augment.compose import Example, uses_example
 from jaxcnn.errors import ConfigError
 from jaxcnn.layer import subkey
 from jaxcnn.typing import Array, Batch, Key
 
 Augment: TypeAlias = Callable[[Key, Array], Array]
-"""`(key, image [H, W, C]) -> image`, uint8 to uint8 of the same shape."""
+"""`(key, image [H, W, C]) -> image`, uint8 to uint8. One with a true attribute `uses_example`
+is called as `(key, image, Example(epoch, index))`."""
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
@@ -70,7 +72,11 @@ def train_batch(
     if augment is not None:
         epoch_key = jax.random.fold_in(subkey(key, "augment"), epoch)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(epoch_key, rows)
-        chosen = jax.vmap(augment)(keys, chosen)
+        if uses_example(augment):
+            example = Example(jnp.full_like(index, epoch), index)
+            chosen = jax.vmap(augment)(keys, chosen, example)  # type: ignore[call-arg]
+        else:
+            chosen = jax.vmap(augment)(keys, chosen)
     return Batch(chosen, labels[index], rows < images.shape[0])
 
 
