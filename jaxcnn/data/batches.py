@@ -19,7 +19,7 @@ from jaxcnn.typing import Array, Batch, Key
 
 Augment: TypeAlias = Callable[[Key, Array], Array]
 """`(key, image [H, W, C]) -> image`, uint8 to uint8. One with a true attribute `uses_example`
-is called as `(key, image, Example(epoch, index))`."""
+is called as `(key, image, Example(epoch, place))`."""
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:

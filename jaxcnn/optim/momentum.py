@@ -35,7 +35,8 @@ def scale_by_momentum(
         return optax.trace(momentum, nesterov=nesterov)
 
     def at(step: Array, like: Array) -> Array:
-        return jnp.asarray(momentum(step)).astype(like.dtype)
+        with jax.numpy_dtype_promotion("standard"):  # schedules mix floats and ints
+            return jnp.asarray(momentum(step)).astype(like.dtype)
 
     def init_fn(params: Params) -> MomentumState:
         return MomentumState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params))

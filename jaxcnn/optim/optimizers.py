@@ -28,7 +28,14 @@ Setting: TypeAlias = float | Callable[[Array], Array | float]
 
 
 def _adam(beta1: float, beta2: float, epsilon: float) -> optax.GradientTransformation:
-    return optax.scale_by_adam(beta1, beta2, epsilon)
+    inner = optax.scale_by_adam(beta1, beta2, epsilon)
+
+    def update_fn(updates: Params, state: Any, params: Params | None = None) -> Any:
+        # optax raises a float to the power of an int, which strict promotion refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            return inner.update(updates, state, params)
+
+    return optax.GradientTransformation(inner.init, update_fn)
 
 
 _DIRECTIONS: dict[str, tuple[Callable[..., optax.GradientTransformation], dict[str, float]]] = {
@@ -166,7 +173,8 @@ def scale_by_rate(rate: float | optax.Schedule) -> optax.GradientTransformation:
     """Multiplies updates by minus the learning rate and keeps the rate in the state."""
 
     def at(count: Array) -> Array:
-        return jnp.asarray(rate(count) if callable(rate) else rate, jnp.float32)
+        with jax.numpy_dtype_promotion("standard"):  # schedules mix floats and ints
+            return jnp.asarray(rate(count) if callable(rate) else rate, jnp.float32)
 
     def init_fn(params: Params) -> RateState:
         del params  # the rate does not depend on them

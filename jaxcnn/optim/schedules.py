@@ -98,7 +98,7 @@ def schedule(
     if name == "constant":
         main = optax.constant_schedule(rate)
     elif name == "cosine":
-        main = optax.cosine_decay_schedule(rate, total_steps - warmup_steps)
+        main = _cosine(rate, total_steps - warmup_steps)
     elif name == "annealing":
         main = _annealing(rate, every_steps)
     else:
@@ -107,6 +107,14 @@ def schedule(
         return main
     rise = optax.linear_schedule(rate / warmup_steps, rate, max(warmup_steps - 1, 1))
     return optax.join_schedules([rise, main], [warmup_steps])
+
+
+def _cosine(rate: float, total: int) -> optax.Schedule:
+    def at(step: Array) -> Array:
+        done = jnp.minimum(jnp.asarray(step, jnp.float32) / total, 1.0)
+        return rate * (1 + jnp.cos(jnp.pi * done)) / 2
+
+    return at
 
 
 def _annealing(rate: float, half: int) -> optax.Schedule:

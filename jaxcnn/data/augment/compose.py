@@ -23,9 +23,9 @@ class Example(NamedTuple):
 class AlternatingFlip:
     """Mirrors left and right every other epoch; a half of the examples begins mirrored.
 
-    Which half is a function of `seed` and the example's place in the training set. In two epochs in a row the
-    network sees both sides of every example, where random flips show a half of them one side
-    twice.
+    Which half is a function of `seed` and the example's place in the training set. In two
+    epochs in a row the network sees both sides of every example, where random flips show a half
+    of them one side twice.
 
     It needs the example as well as the key: `data.train_batch` passes it, to this and to a
     `Compose` with this in it (see `uses_example`).
