@@ -193,7 +193,7 @@ def test_a_training_that_diverges_is_rescued():
 
     now = kept = start
     state, losses = policy.start(), []
-    for _ in range(20):
+    for _ in range(40):
         now = step(*now)
         losses.append(float(jnp.sum(now[0]["kernel"] ** 2)))
         state, decision = policy.update(state, losses[-1])
