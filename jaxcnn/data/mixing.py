@@ -48,6 +48,7 @@ class Mixup:
 
     def __call__(self, key: Key, batch: Batch, *, first_row: Array | int = 0) -> Batch:
         """Returns the batch with mixed images and labels [N, K] float32."""
+        labels = _soft_labels(batch, self.classes)
         keys = _row_keys(key, batch, first_row)
         own = jax.vmap(lambda key: jax.random.beta(key, self.alpha, self.alpha))(keys)
         partner = _partner(batch)
@@ -56,7 +57,7 @@ class Mixup:
         mixed = share * images + (1 - share) * images[partner]
         if jnp.issubdtype(batch.images.dtype, jnp.integer):
             mixed = jnp.round(mixed)
-        labels = _mix_labels(batch, self.classes, partner, own)
+        labels = _mix_labels(labels, partner, own)
         return batch._replace(images=mixed.astype(batch.images.dtype), labels=labels)
 
 
@@ -87,6 +88,7 @@ class Cutmix:
 
     def __call__(self, key: Key, batch: Batch, *, first_row: Array | int = 0) -> Batch:
         """Returns the batch with mixed images and labels [N, K] float32."""
+        labels = _soft_labels(batch, self.classes)
         height, width = batch.images.shape[1:3]
 
         def pasted(key: Key) -> Array:
@@ -105,7 +107,7 @@ class Cutmix:
         partner = _partner(batch)
         images = jnp.where(masks[..., None], batch.images[partner], batch.images)
         own = 1 - jnp.mean(masks.astype(jnp.float32), axis=(1, 2))
-        labels = _mix_labels(batch, self.classes, partner, own)
+        labels = _mix_labels(labels, partner, own)
         return batch._replace(images=images, labels=labels)
 
 
@@ -120,7 +122,8 @@ def _partner(batch: Batch) -> Array:
     return (jnp.arange(batch.images.shape[0], dtype=jnp.int32) + 1) % count
 
 
-def _mix_labels(batch: Batch, classes: int, partner: Array, own: Array) -> Array:
+def _soft_labels(batch: Batch, classes: int) -> Array:
+    """Labels as [N, K] float32."""
     labels = batch.labels
     if labels.ndim == 1 and jnp.issubdtype(labels.dtype, jnp.integer):
         labels = jax.nn.one_hot(labels, classes, dtype=jnp.float32)
@@ -128,7 +131,10 @@ def _mix_labels(batch: Batch, classes: int, partner: Array, own: Array) -> Array
         raise ShapeError(
             f"got labels {describe(labels)}, expected integers [N] or floats [N, {classes}]."
         )
-    labels = labels.astype(jnp.float32)
+    return labels.astype(jnp.float32)
+
+
+def _mix_labels(labels: Array, partner: Array, own: Array) -> Array:
     return own[:, None] * labels + (1 - own[:, None]) * labels[partner]
 
 
