@@ -62,8 +62,8 @@ class Config:
     """Largest global norm of the gradient. None: no clipping."""
     schedule: ScheduleName = "cosine"
     """How the learning rate changes."""
-    warmup: float = 1.0
-    """Length of the linear warm-up, in --unit."""
+    warmup: float | None = None
+    """Length of the linear warm-up, in --unit. None: an epoch, at most a tenth of the training."""
     every: float | None = None
     """For step and exponential: length between decays, in --unit. None: a third of all."""
     factor: float = 0.1
@@ -120,6 +120,8 @@ def check(config: Config) -> None:
         value = getattr(config, name)
         if value is not None and value < 0:
             raise ConfigError(f"--{name} {value}: expected 0 or more.")
+    if not 0 <= config.label_smoothing < 1:
+        raise ConfigError(f"--label-smoothing {config.label_smoothing}: expected 0 .. 1, below 1.")
     if config.expected is not None and not 0 <= config.expected <= 1:
         raise ConfigError(f"--expected {config.expected}: expected a fraction in 0 .. 1.")
 

@@ -17,9 +17,11 @@ from jaxcnn.ledger import ledger
 # Training them. The imports below need the names above.
 from jaxcnn import data, optim, train  # isort: skip
 from jaxcnn.errors import JaxcnnError
+from jaxcnn.typing import Batch
 from jaxcnn.version import __version__
 
 __all__ = [
+    "Batch",
     "Context",
     "JaxcnnError",
     "Layer",

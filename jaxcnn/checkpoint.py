@@ -1,7 +1,8 @@
 """Saving and restoring trees of arrays, verified.
 
 A checkpoint is a folder: `arrays.npz` with every leaf under its path, and `manifest.json`
-with the shape, dtype and SHA-256 of each leaf. It appears all at once or not at all.
+with the shape and dtype of each leaf, the SHA-256 of `arrays.npz` and its own. It appears all
+at once or not at all, and nothing in it is parsed before its digest was found right.
 
 Why a format of our own rather than Orbax: a flipped bit in the array file of an Orbax
 checkpoint loads silently, its saves bring a dozen files and background threads, and a single
@@ -51,17 +52,14 @@ def save(path: Path, tree: Any, about: dict[str, Any]) -> None:
         array = np.asarray(leaf)  # host sync here
         if jnp.issubdtype(array.dtype, jnp.floating) and not np.isfinite(array).all():
             raise CheckpointError(f"{path}: not saved: {name} is not finite.")
-        leaves[name] = {
-            "dtype": array.dtype.name,
-            "shape": list(array.shape),
-            "sha256": _digest(array),
-        }
+        leaves[name] = {"dtype": array.dtype.name, "shape": list(array.shape)}
         arrays[_PREFIX + name] = _as_bits(array)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     with storage.new_folder(path) as folder:
         (folder / "arrays.npz").write_bytes(buffer.getbuffer())
-        manifest = {"format": _FORMAT, "about": about, "leaves": leaves}
+        digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
+        manifest = {"format": _FORMAT, "about": about, "arrays_sha256": digest, "leaves": leaves}
         manifest["sha256"] = _manifest_digest(manifest)
         storage.write_json(folder / "manifest.json", manifest)
 
@@ -88,7 +86,10 @@ def restore(path: Path, like: Tree) -> Tree:
         )
     restored = {}
     try:
-        with np.load(path / "arrays.npz", allow_pickle=False) as arrays:
+        content = (path / "arrays.npz").read_bytes()
+        if hashlib.sha256(content).hexdigest() != manifest["arrays_sha256"]:
+            raise CheckpointError(f"{path}: arrays.npz does not match its SHA-256: damaged.")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             for name, spec in wanted.items():
                 entry = stored[name]
                 here = (entry["dtype"], tuple(entry["shape"]))
@@ -98,10 +99,8 @@ def restore(path: Path, like: Tree) -> Tree:
                         f"{path}: belongs to another model: {name} is {here[0]}{list(here[1])}, "
                         f"expected {expected[0]}{list(expected[1])}."
                     )
-                array = arrays[_PREFIX + name].view(np.dtype(spec.dtype)).reshape(spec.shape)
-                if _digest(array) != entry["sha256"]:
-                    raise CheckpointError(f"{path}: {name} does not match its SHA-256: damaged.")
-                restored[name] = jnp.asarray(array)
+                bits = arrays[_PREFIX + name]
+                restored[name] = jnp.asarray(bits.view(np.dtype(spec.dtype)).reshape(spec.shape))
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -135,10 +134,6 @@ def read_manifest(path: Path) -> dict[str, Any]:
 def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
-
-
-def _digest(array: NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(_as_bits(array)).tobytes()).hexdigest()
 
 
 def _as_bits(array: NDArray[Any]) -> NDArray[Any]:

@@ -46,5 +46,6 @@ class OutputError(JaxcnnError, OSError):
 
 
 def explain(error: BaseException) -> str:
-    """Returns the message of `error` followed by its notes, one a line."""
-    return "\n".join([str(error), *getattr(error, "__notes__", ())])
+    """Returns the message of `error` followed by its notes, JAX's own on tracebacks left out."""
+    notes = [note for note in getattr(error, "__notes__", ()) if "removed its internal" not in note]
+    return "\n".join([str(error), *notes])

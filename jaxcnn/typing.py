@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 
 Array: TypeAlias = jax.Array
 Key: TypeAlias = jax.Array
@@ -28,11 +29,16 @@ Metrics: TypeAlias = Mapping[str, Array]
 
 
 class Batch(NamedTuple):
-    """Examples of one step. `mask` is False on rows that only pad the last batch."""
+    """Examples of one step. `mask` is False on rows that only pad it; None means none do."""
 
     images: Array  # [N, H, W, C], uint8 as stored or floating once prepared
     labels: Array  # [N], int32
-    mask: Array  # [N], bool
+    mask: Array | None = None  # [N], bool
+
+    @property
+    def counted(self) -> Array:
+        """The mask as an array, [N] bool."""
+        return jnp.ones(self.labels.shape[:1], bool) if self.mask is None else self.mask
 
 
 def describe(x: Array | Spec) -> str:

@@ -432,7 +432,7 @@ def test_mixup_draws_of_beta_and_takes_soft_labels_and_floating_images(rng):
     images = jnp.concatenate([jnp.zeros((count // 2, 1, 1, 1)), jnp.ones((count // 2, 1, 1, 1))], 1)
     images = images.reshape(count, 1, 1, 1)  # 0, 1, 0, 1, ...
     labels = jnp.eye(2)[jnp.arange(count) % 2]
-    batch = Batch(images, labels, jnp.ones(count, bool))
+    batch = Batch(images, labels)  # no mask: every row counts
     mixed = jax.jit(data.Mixup(2, alpha=0.4))(jax.random.key(0), batch)
     share = np.asarray(jnp.where(images[:, 0, 0, 0] == 1, mixed.images[:, 0, 0, 0],
                                  1 - mixed.images[:, 0, 0, 0]))  # fmt: skip

@@ -118,7 +118,7 @@ def _row_keys(key: Key, batch: Batch, first_row: Array | int) -> Array:
 
 def _partner(batch: Batch) -> Array:
     """The next row, [N] int32; rows that only pad the batch, which come last, are nobody's."""
-    count = jnp.maximum(jnp.sum(batch.mask, dtype=jnp.int32), 1)
+    count = jnp.maximum(jnp.sum(batch.counted, dtype=jnp.int32), 1)
     return (jnp.arange(batch.images.shape[0], dtype=jnp.int32) + 1) % count
 
 

@@ -163,19 +163,20 @@ def download_and_prepare(name: str, root: Path, say: Callable[[str], None]) -> P
                 encoded.seek(0)
                 yield index, {"image": encoded, "label": int(label)}
 
-        def split_generators(self: Any, dl_manager: Any) -> dict[str, Any]:
-            del self, dl_manager  # the files are here already
-            return {"train": examples("train"), "test": examples("test")}
+        dataset_name = name
 
-        builder_class = type(
-            stock.__name__,
-            (stock,),
-            {"name": name, "_split_generators": split_generators},
-            skip_registration=True,
-        )
+        class Prepared(stock, skip_registration=True):  # type: ignore[misc, valid-type, call-arg]
+            """The stock builder, but for where its examples come from."""
+
+            name = dataset_name
+
+            def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+                del dl_manager  # the files are here already
+                return {"train": examples("train"), "test": examples("test")}
+
         say(f"preparing {name} in {root} (about 10 s)")
         with _explained(root):
-            builder = builder_class(data_dir=root, file_format="array_record")
+            builder = Prepared(data_dir=root, file_format="array_record")
             with contextlib.redirect_stdout(io.StringIO()):
                 tfds.disable_progress_bar()
                 builder.download_and_prepare(file_format="array_record")

@@ -5,7 +5,17 @@ Images are [N, H, W, C] (one or three spatial axes work alike), kernels [h, w, i
 A network needs nothing else: `F.dense(F.flatten(F.relu(F.conv2d(x, p["c"]))), p["d"])`.
 """
 
-from jaxcnn.functional.activation import relu, sigmoid, softmax, tanh
+from jaxcnn.functional.activation import (
+    elu,
+    gelu,
+    leaky_relu,
+    parametric_relu,
+    ramp,
+    relu,
+    sigmoid,
+    softmax,
+    tanh,
+)
 from jaxcnn.functional.conv import conv, conv2d
 from jaxcnn.functional.linear import dense, flatten
 from jaxcnn.functional.noise import dropout
@@ -19,11 +29,16 @@ __all__ = [
     "conv2d",
     "dense",
     "dropout",
+    "elu",
     "flatten",
+    "gelu",
+    "leaky_relu",
     "max_pool",
     "moments",
     "normalize",
     "output_size",
+    "parametric_relu",
+    "ramp",
     "relu",
     "sigmoid",
     "softmax",

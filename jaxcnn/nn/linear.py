@@ -23,7 +23,7 @@ class Conv:
       kernel: cells of the window along each axis.
       stride, padding, dilation, groups, rounding: as in `functional.conv`.
       bias: whether a bias is added.
-      kernel_init, bias_init: initial values.
+      kernel_init, bias_init: initial values; a constant kernel is refused.
 
     Parameters: `kernel` [*window, C_in / groups, features], `bias` [features].
 
@@ -46,6 +46,7 @@ class Conv:
 
     def __post_init__(self) -> None:
         _check_features(self.features)
+        initializers.check_kernel(self.kernel_init)
 
     def init(self, key: Key, x: Spec) -> tuple[Params, State]:
         rank = check.images(x)
@@ -83,7 +84,7 @@ class Dense:
     Attributes:
       features: number of outputs.
       bias: whether a bias is added.
-      kernel_init, bias_init: initial values.
+      kernel_init, bias_init: initial values; a constant kernel is refused.
 
     Parameters: `kernel` [n_in, features], `bias` [features].
     """
@@ -97,6 +98,7 @@ class Dense:
 
     def __post_init__(self) -> None:
         _check_features(self.features)
+        initializers.check_kernel(self.kernel_init)
 
     def init(self, key: Key, x: Spec) -> tuple[Params, State]:
         params: Params = {"kernel": self.kernel_init(key, (x.shape[-1], self.features))}

@@ -1,4 +1,4 @@
-"""Layers without parameters that work on each example or entry alone."""
+"""Layers that work on each example or entry alone; only `ParametricRelu` has parameters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import dataclasses
 from collections.abc import Callable
 
 from jaxcnn import functional as F
+from jaxcnn import initializers
+from jaxcnn.functional.activation import check_alpha, check_slope
 from jaxcnn.functional.noise import check_rate
+from jaxcnn.initializers import Initializer
 from jaxcnn.layer import Context, concise_repr
 from jaxcnn.typing import Array, Key, Params, Spec, State
 
@@ -42,7 +45,72 @@ identity = Pointwise("identity", _same)
 relu = Pointwise("relu", F.relu)
 tanh = Pointwise("tanh", F.tanh)
 sigmoid = Pointwise("sigmoid", F.sigmoid)
+gelu = Pointwise("gelu", F.gelu)
+ramp = Pointwise("ramp", F.ramp)
 softmax = Pointwise("softmax", F.softmax)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeakyRelu:
+    """`max(slope x, x)` with a fixed slope; see `functional.leaky_relu`."""
+
+    slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_slope(self.slope)
+
+    def init(self, key: Key, x: Spec) -> tuple[Params, State]:
+        del key, x  # no parameters
+        return {}, {}
+
+    def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
+        del params, ctx  # no parameters, and the same while training
+        return F.leaky_relu(x, self.slope), state
+
+
+@dataclasses.dataclass(frozen=True)
+class ParametricRelu:
+    """ReLU with a trained slope for each channel; see `functional.parametric_relu`.
+
+    Attributes:
+      slope_init: initial slopes; 0.25 in the paper.
+
+    Parameters: `negative_slope` [C]. It is no kernel: weight decay, which would pull it
+    towards ReLU, leaves it alone, as the paper asks.
+
+    Differs from `flax.linen.PReLU`, which trains one slope and starts at 0.01; its parameter
+    has the same name, and works here.
+
+    Source: He et al. 2015; deck E.
+    """
+
+    slope_init: Initializer = initializers.Constant(0.25)
+    __repr__ = concise_repr
+
+    def init(self, key: Key, x: Spec) -> tuple[Params, State]:
+        return {"negative_slope": self.slope_init(key, (x.shape[-1],))}, {}
+
+    def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
+        del ctx  # the same while training
+        return F.parametric_relu(x, params["negative_slope"].astype(x.dtype)), state
+
+
+@dataclasses.dataclass(frozen=True)
+class Elu:
+    """`x` above 0, `alpha (exp(x) - 1)` below; see `functional.elu`."""
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_alpha(self.alpha)
+
+    def init(self, key: Key, x: Spec) -> tuple[Params, State]:
+        del key, x  # no parameters
+        return {}, {}
+
+    def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
+        del params, ctx  # no parameters, and the same while training
+        return F.elu(x, self.alpha), state
 
 
 @dataclasses.dataclass(frozen=True)

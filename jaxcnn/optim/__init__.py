@@ -8,7 +8,6 @@ from jaxcnn.optim.momentum import momentum_switch
 from jaxcnn.optim.optimizers import (
     OptimizerName,
     RateState,
-    is_kernel,
     learning_rate,
     optimizer,
     rate_factor,
@@ -16,6 +15,7 @@ from jaxcnn.optim.optimizers import (
     with_rate_factor,
 )
 from jaxcnn.optim.schedules import ScheduleName, Unit, schedule
+from jaxcnn.parameters import is_kernel
 
 __all__ = [
     "OptimizerName",

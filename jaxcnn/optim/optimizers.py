@@ -17,6 +17,7 @@ import optax
 
 from jaxcnn.errors import ConfigError
 from jaxcnn.optim.momentum import scale_by_momentum
+from jaxcnn.parameters import is_kernel
 from jaxcnn.typing import Array, Params
 
 OptimizerName = Literal[
@@ -239,13 +240,6 @@ def with_rate_factor(opt_state: Any, factor: float | Array) -> Any:
         return node
 
     return jax.tree.map(replace, opt_state, is_leaf=_is_rate_state)
-
-
-def is_kernel(params: Params) -> Params:
-    """A tree of bools like `params`: True for kernels, which weight decay applies to."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: getattr(path[-1], "key", None) == "kernel", params
-    )
 
 
 def _is_rate_state(node: Any) -> bool:

@@ -55,15 +55,16 @@ def confusion(matrix: NDArray[Any], classes: Sequence[str]) -> Figure:
     figure = Figure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()
     errors = matrix * (1 - np.eye(len(classes), dtype=matrix.dtype))
-    axes.imshow(errors, cmap="Oranges", vmin=0, vmax=max(errors.max(), 1))
+    darkest = max(errors.max(), 5)  # a single error should not look like a catastrophe
+    axes.imshow(errors, cmap="Oranges", vmin=0, vmax=darkest)
     for true in range(len(classes)):
         for predicted in range(len(classes)):
             count = matrix[true, predicted]
             if count:
-                right = true == predicted
+                right, dark = true == predicted, errors[true, predicted] > 0.6 * darkest
                 axes.text(
                     predicted, true, str(count), ha="center", va="center", fontsize=8,
-                    color="#888888" if right else "black",
+                    color="#888888" if right else "white" if dark else "black",
                 )  # fmt: skip
     ticks = range(len(classes))
     turned = 0 if max(map(len, classes)) < 4 else 60

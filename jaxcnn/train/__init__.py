@@ -4,6 +4,7 @@ from jaxcnn.train.evaluate import make_evaluator, predict
 from jaxcnn.train.interrupt import StopRequest, stop_on_signals
 from jaxcnn.train.loop import Fit, fit
 from jaxcnn.train.policies import Decision, Policy, ReduceOnPlateau, RetryOnDivergence, StepBack
+from jaxcnn.train.recalibrate import recalibrate
 from jaxcnn.train.state import TrainState, init_train_state
 from jaxcnn.train.step import make_eval_step, make_train_step
 
@@ -22,5 +23,6 @@ __all__ = [
     "make_evaluator",
     "make_train_step",
     "predict",
+    "recalibrate",
     "stop_on_signals",
 ]

@@ -9,7 +9,7 @@ class Clock:
     """Splits wall time into named parts."""
 
     def __init__(self) -> None:
-        self.seconds = {"init": 0.0, "compile": 0.0, "train": 0.0, "eval": 0.0, "other": 0.0}
+        self.seconds = {"init": 0.0, "compile": 0.0, "train": 0.0, "eval": 0.0, "checkpoints": 0.0}
         self.reported = self._last = time.perf_counter()
 
     @staticmethod

@@ -43,14 +43,14 @@ def find_fault(
         logits, _ = apply(
             model, params, ts.state, images, train=True, key=step_key, mask=batch.mask
         )
-        return jnp.sum(jnp.where(batch.mask, loss(logits, batch.labels), 0.0))
+        return jnp.sum(jnp.where(batch.counted, loss(logits, batch.labels), 0.0))
 
     logits, _ = apply(
         model, ts.params, ts.state, images, train=True, key=step_key, mask=batch.mask, tap=watch
     )
     if bad:
         return f"the output of layer {bad[0]!r}"
-    if not all_finite(jnp.where(batch.mask, loss(logits, batch.labels), 0.0)):
+    if not all_finite(jnp.where(batch.counted, loss(logits, batch.labels), 0.0)):
         return "the loss (every layer's output is finite)"
     for path, leaf in _leaves(jax.grad(forward)(ts.params)):
         if not all_finite(leaf):

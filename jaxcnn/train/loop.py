@@ -32,7 +32,9 @@ class Fit(NamedTuple):
     train_state: TrainState
     finished: bool  # False if `should_stop` ended it early
     history: list[Record]
-    seconds: dict[str, float]  # wall time spent in "compile", "train", "eval"
+    seconds: dict[
+        str, float
+    ]  # wall time by part: "init", "compile", "train", "eval", "checkpoints"
 
 
 def fit(
@@ -207,7 +209,7 @@ def fit(
                 emit({"kind": "eval", "split": name, "step": step, "epoch": epoch, **result})
             clock.lap("eval")
             on_epoch(epoch, ts)
-            clock.lap("other")
+            clock.lap("checkpoints")
             clock.reported = clock.now()
             if epoch < epochs:
                 order = make_order(key, epoch, len(dataset), batch_size)

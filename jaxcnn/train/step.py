@@ -72,7 +72,8 @@ def make_train_step(
             # until it is summed below; without it, shard_map would have summed it already.
             step_key = jax.random.fold_in(step_key, jax.lax.axis_index(axis_name))
             params = jax.lax.pcast(params, axis_name, to="varying")
-        count = jnp.maximum(total(jnp.sum(batch.mask, dtype=jnp.float32)), 1)
+        mask = batch.counted
+        count = jnp.maximum(total(jnp.sum(mask, dtype=jnp.float32)), 1)
 
         def objective(params: Params) -> tuple[Array, tuple[State, Array, Array]]:
             logits, state = apply(
@@ -86,14 +87,14 @@ def make_train_step(
                 mask=batch.mask,
             )
             per_example = loss(logits, batch.labels)
-            mean = jnp.sum(jnp.where(batch.mask, per_example, 0.0)) / count
+            mean = jnp.sum(jnp.where(mask, per_example, 0.0)) / count
             return mean, (state, logits, per_example)
 
         (_, (state, logits, per_example)), grads = jax.value_and_grad(objective, has_aux=True)(
             params
         )
         grads = jax.tree.map(total, grads)
-        counts = metrics.classification(per_example, logits, batch.labels, batch.mask, top_k)
+        counts = metrics.classification(per_example, logits, batch.labels, mask, top_k)
         counts = jax.tree.map(total, counts)
 
         updates, opt_state = optimizer.update(grads, ts.opt_state, ts.params)
@@ -124,7 +125,7 @@ def make_eval_step(
     def eval_step(params: Params, state: State, batch: Batch) -> dict[str, Array]:
         logits, _ = apply(model, params, state, prepare(batch.images))
         per_example = loss(logits, batch.labels)
-        return metrics.classification(per_example, logits, batch.labels, batch.mask, top_k)
+        return metrics.classification(per_example, logits, batch.labels, batch.counted, top_k)
 
     return eval_step
 

@@ -1,0 +1,107 @@
+"""What an experiment is, and everything its training needs, made from a config."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Generic, NamedTuple
+
+from experiments.config import C, Recipe, resolve
+from experiments.screen import Screen
+from jaxcnn import data, losses, optim
+from jaxcnn.data import Dataset
+from jaxcnn.layer import Layer
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment(Generic[C]):
+    """What sets one experiment apart.
+
+    Attributes:
+      name: of its module, its `make train-NAME` target and its folder of runs.
+      config: the class of its settings.
+      title: one line that says what is trained, from the settings.
+      model: the network, from settings, image shape and number of classes.
+      recipes: by data set; "" for the others.
+      first_layer: layer whose kernels are drawn.
+      maps: layers whose feature maps are drawn.
+    """
+
+    name: str
+    config: type[C]
+    title: Callable[[C], str]
+    model: Callable[[C, tuple[int, int, int], int], Layer]
+    recipes: Mapping[str, Recipe]
+    first_layer: str
+    maps: Sequence[str]
+
+
+class Job(NamedTuple):
+    """What is trained, on what, and how."""
+
+    model: Layer
+    train: Dataset
+    held_out: dict[str, Dataset]
+    test: Dataset
+    steps_per_epoch: int
+    optimizer: Any
+    loss: Callable[..., Any]
+    prepare: data.Scale
+    augment: data.Shift | None
+
+
+def prepare(experiment: Experiment[C], config: C, screen: Screen) -> tuple[C, Recipe, Job]:
+    """Finds the data and makes network, optimizer and the rest from it."""
+    splits = data.load(
+        config.data, data_dir=config.data_dir, download=config.download, say=screen.say
+    )
+    name = splits.train.name.partition("/")[0]
+    if config.data == "auto" and name != "mnist":
+        screen.box(
+            "MNIST was not found",
+            f"Training on {splits.train.source} instead\n"
+            f"({len(splits.train):,} training and {len(splits.test):,} test images).\n"
+            "For MNIST: DATA_DIR=folder make train-" + experiment.name,
+        )
+    config, recipe = resolve(config, experiment.recipes.get(name, experiment.recipes[""]))
+    held_out = {}
+    train = splits.train
+    if recipe.validation:
+        train, held_out["validation"] = train.hold_out(recipe.validation, config.seed)
+    per_epoch = data.steps_per_epoch(len(train), recipe.batch_size)
+    epoch = 1 if config.unit == "epochs" else per_epoch
+    total = recipe.epochs * epoch
+    rate = optim.schedule(
+        config.schedule,
+        recipe.rate,
+        total=total,
+        warmup=min(epoch, total / 10) if config.warmup is None else config.warmup,
+        every=config.every,
+        factor=config.factor,
+        unit=config.unit,
+        steps_per_epoch=per_epoch,
+    )
+    settings = {
+        name: getattr(config, name)
+        for name in ("momentum", "decay", "beta1", "beta2", "epsilon")
+        if getattr(config, name) is not None
+    }
+    job = Job(
+        model=experiment.model(config, train.image_shape, len(train.classes)),
+        train=train,
+        held_out=held_out,
+        test=splits.test,
+        steps_per_epoch=per_epoch,
+        optimizer=optim.optimizer(
+            config.optimizer,
+            rate,
+            weight_decay=recipe.weight_decay,
+            clip_norm=config.clip_norm,
+            **settings,
+        ),
+        loss=partial(losses.softmax_cross_entropy, label_smoothing=config.label_smoothing),
+        prepare=data.Scale(),
+        augment=data.Shift(recipe.shift) if recipe.shift else None,
+    )
+    return config, recipe, job

@@ -1,0 +1,149 @@
+"""The layout: who may import whom, what is public, what importing does."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxcnn
+from jaxcnn import data, functional, losses, metrics, models, nn, optim, train
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "jaxcnn"
+
+# Each part may import those before it on its line's right side, and nothing else of jaxcnn.
+MAY_IMPORT = {
+    "errors": [],
+    "version": [],
+    "typing": [],
+    "layer": ["errors", "typing"],
+    "storage": ["errors"],
+    "functional": ["errors", "typing"],
+    "initializers": ["errors", "typing", "layer"],
+    "parameters": ["typing"],
+    "losses": ["errors", "typing", "functional", "parameters"],
+    "metrics": ["errors", "typing", "functional"],
+    "backprop": ["errors"],
+    "nn": ["errors", "typing", "layer", "functional", "initializers"],
+    "models": ["errors", "typing", "layer", "nn"],
+    "api": ["errors", "typing", "layer"],
+    "features": ["typing", "layer", "api"],
+    "ledger": ["typing", "layer", "api"],
+    "optim": ["errors", "typing", "parameters"],
+    "data": ["errors", "typing", "layer", "storage"],
+    "compilation": ["data"],
+    "checkpoint": ["errors", "storage"],
+    "train": ["errors", "typing", "layer", "nn", "api", "metrics", "optim", "data"],
+    "report": [],
+    "run": ["errors", "storage", "checkpoint"],
+}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Parts of jaxcnn that a module imports, wherever in it the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            assert not name.startswith("experiments"), f"{path} imports experiments"
+            if name.startswith("jaxcnn."):
+                found.add(name.split(".")[1])
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    part = part_of(path)
+    if part == "__init__":
+        return
+    assert part in MAY_IMPORT, f"{part} is new: say in MAY_IMPORT what it may import"
+    allowed = {*MAY_IMPORT[part], part}
+    assert imported(path) <= allowed, f"{path.name} may import only {sorted(allowed)}"
+
+
+def test_the_allowed_imports_have_no_cycle():
+    order = list(MAY_IMPORT)
+    for part, allowed in MAY_IMPORT.items():
+        assert all(order.index(other) < order.index(part) for other in allowed)
+
+
+def test_only_one_module_imports_tensorflow_datasets():
+    users = [p.name for p in modules() if "import tensorflow_datasets" in p.read_text()]
+    assert users == ["tfds.py"]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_are_short(path):
+    assert len(path.read_text().splitlines()) <= 400
+    assert path.name != "utils.py"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_every_module_and_public_definition_is_documented(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), f"{path} has no docstring"
+    layer_methods = {"init", "apply"}  # documented once, in the protocol
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"
+        for method in node.body if isinstance(node, ast.ClassDef) else ():
+            if not isinstance(method, ast.FunctionDef) or method.name.startswith("_"):
+                continue
+            if method.name not in layer_methods and len(method.body) > 1:
+                assert ast.get_docstring(method), f"{node.name}.{method.name} has no docstring"
+
+
+@pytest.mark.parametrize(
+    "module", [jaxcnn, data, functional, models, nn, optim, train], ids=lambda m: m.__name__
+)
+def test_public_names_exist_and_are_all_that_is_public(module):
+    assert len(set(module.__all__)) == len(module.__all__)
+    for name in module.__all__:
+        assert hasattr(module, name)
+
+
+def test_losses_and_metrics_are_documented_functions():
+    assert losses.softmax_cross_entropy.__doc__
+    assert metrics.classification.__doc__
+
+
+def test_importing_does_no_work():
+    """No array, no TensorFlow, no plotting, no data library, no file."""
+    code = (
+        "import sys, jaxcnn, jax\n"
+        "from jax._src import xla_bridge\n"
+        "assert not xla_bridge._backends, 'importing started a device'\n"
+        "heavy = {'tensorflow', 'tensorflow_datasets', 'matplotlib', 'sklearn', 'PIL', 'flax',"
+        " 'requests', 'rich', 'tyro'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_warnings_are_errors():
+    import warnings
+
+    with pytest.raises(UserWarning, match="here"):
+        warnings.warn("here", stacklevel=1)

@@ -1,0 +1,202 @@
+"""Checkpoints: what is saved comes back bit for bit, or an error names what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn import checkpoint, models, optim, storage
+from jaxcnn.errors import CheckpointError, OutputError
+from jaxcnn.run import RunFolder
+from jaxcnn.train import init_train_state
+
+
+class Pair(NamedTuple):
+    a: jax.Array
+    b: dict
+
+
+def tree():
+    return Pair(
+        jnp.arange(5, dtype=jnp.int32),
+        {
+            "file": jnp.asarray([[1.5, -0.0], [3e-39, 2.0]], jnp.float32),
+            "half": jnp.asarray([1.0, 3.14159], jnp.bfloat16),
+            "one": jnp.float32(7),
+            "flag": jnp.asarray([True, False]),
+        },
+    )
+
+
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    checkpoint.save(tmp_path / "c", tree(), {"model": "pair"})
+    return tmp_path / "c"
+
+
+def test_comes_back_bit_for_bit(saved):
+    back = checkpoint.restore(saved, jax.eval_shape(tree))
+    assert isinstance(back, Pair)
+    assert jax.tree.map(lambda x: x.dtype, back) == jax.tree.map(lambda x: x.dtype, tree())
+    for one, two in zip(jax.tree.leaves(back), jax.tree.leaves(tree()), strict=True):
+        assert np.asarray(one).tobytes() == np.asarray(two).tobytes()
+    assert checkpoint.read_manifest(saved)["about"] == {"model": "pair"}
+
+
+def test_a_whole_train_state_comes_back(tmp_path, key):
+    for name in ("sgd", "nesterov", "rmsprop", "adamw"):
+        optimizer = optim.optimizer(name, 0.1, weight_decay=1e-3, clip_norm=1.0)
+        ts = init_train_state(models.lenet5(), optimizer, key, (28, 28, 1))
+        checkpoint.save(tmp_path / name, ts, {})
+        chex.assert_trees_all_equal(checkpoint.restore(tmp_path / name, ts), ts)
+
+
+def test_replaces_an_older_one_and_leaves_no_temporary(saved):
+    newer = tree()._replace(a=jnp.arange(5, 10, dtype=jnp.int32))
+    checkpoint.save(saved, newer, {})
+    chex.assert_trees_all_equal(checkpoint.restore(saved, newer), newer)
+    assert [p.name for p in saved.parent.iterdir()] == ["c"]
+
+
+def test_a_state_that_is_not_finite_is_never_saved(saved):
+    bad = tree()
+    bad.b["half"] = bad.b["half"].at[0].set(jnp.nan)
+    with pytest.raises(CheckpointError, match="not saved: b/half is not finite"):
+        checkpoint.save(saved, bad, {})
+    chex.assert_trees_all_equal(checkpoint.restore(saved, tree()), tree())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t._replace(a=jnp.zeros(6, jnp.int32)), r"a is int32\[5\], expected int32\[6\]"),
+        (lambda t: t._replace(a=jnp.zeros(5)), r"a is int32\[5\], expected float32\[5\]"),
+        (lambda t: t._replace(b={**t.b, "more": t.a}), "another model.*missing b/more"),
+        (lambda t: t._replace(b={"one": t.b["one"]}), "not expected b/file, b/flag, b/half"),
+    ],
+)
+def test_another_models_checkpoint_is_refused(saved, change, message):
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.restore(saved, change(tree()))
+
+
+def test_every_flipped_bit_is_noticed(saved):
+    """But for white space in the manifest, which carries nothing."""
+    rng = np.random.default_rng(0)
+    noticed = 0
+    for file in saved.iterdir():
+        good = file.read_bytes()
+        for bit in rng.choice(8 * len(good), size=150, replace=False):
+            damaged = bytearray(good)
+            damaged[bit // 8] ^= 1 << (bit % 8)
+            file.write_bytes(damaged)
+            try:
+                back = checkpoint.restore(saved, tree())
+            except CheckpointError:
+                noticed += 1
+            else:
+                assert file.name == "manifest.json"
+                chex.assert_trees_all_equal(back, tree())
+        file.write_bytes(good)
+    assert noticed > 250
+
+
+@pytest.mark.parametrize("name", ["arrays.npz", "manifest.json"])
+def test_every_truncation_is_noticed(saved, name):
+    good = (saved / name).read_bytes()
+    for length in range(0, len(good), 40):
+        (saved / name).write_bytes(good[:length])
+        with pytest.raises(CheckpointError):
+            checkpoint.restore(saved, tree())
+    (saved / name).unlink()
+    with pytest.raises(CheckpointError):
+        checkpoint.restore(saved, tree())
+
+
+def test_unknown_formats_and_odd_manifests_are_refused(saved):
+    file = saved / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["sha256"]
+    manifest["format"] = 2
+    manifest["sha256"] = checkpoint._manifest_digest(manifest)
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="format 2 is not known"):
+        checkpoint.restore(saved, tree())
+    for text in ("[]", "3", '"x"', "{}", "null"):
+        file.write_text(text)
+        with pytest.raises(CheckpointError, match="no usable checkpoint"):
+            checkpoint.restore(saved, tree())
+
+
+def test_a_pickle_in_the_arrays_is_not_opened(saved):
+    np.savez(saved / "arrays.npz", **{"tree/a": np.array([object()])})
+    file = saved / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["sha256"]
+    content = (saved / "arrays.npz").read_bytes()
+    manifest["arrays_sha256"] = hashlib.sha256(content).hexdigest()  # an attacker can do that
+    manifest["sha256"] = checkpoint._manifest_digest(manifest)
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoint.restore(saved, tree())
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot write .*file/c"):
+        checkpoint.save(tmp_path / "file" / "c", tree(), {})
+    with pytest.raises(OutputError, match="Choose a folder"):
+        storage.write_json(tmp_path / "file" / "x.json", {})
+    with pytest.raises(OutputError, match="cannot write"):
+        storage.append_line(tmp_path / "no" / "x.log", "")
+
+
+def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
+    import os
+
+    file = tmp_path / "a.json"
+    storage.write_json(file, {"version": 1})
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError, match="No space left"):
+        storage.write_json(file, {"version": 2})
+    with pytest.raises(OutputError, match="No space left"):
+        checkpoint.save(tmp_path / "c", tree(), {})
+    assert json.loads(file.read_text()) == {"version": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+class TestRunFolder:
+    def test_keeps_the_newest_checkpoints(self, tmp_path):
+        run = RunFolder.create(tmp_path, "test", seed=3)
+        with pytest.raises(CheckpointError, match="holds no checkpoint"):
+            run.latest_checkpoint()
+        for step in (5, 10, 15):
+            run.save_checkpoint(step, tree(), {}, keep=2)
+        assert [p.name for p in run.list_checkpoints()] == ["step-00000010", "step-00000015"]
+        assert run.latest_checkpoint().name == "step-00000015"
+        assert checkpoint.read_manifest(run.latest_checkpoint())["about"] == {"step": 15}
+
+    def test_two_runs_in_one_second_do_not_meet(self, tmp_path):
+        paths = {RunFolder.create(tmp_path, "test", seed=0).path for _ in range(3)}
+        assert len(paths) == 3
+        assert all(path.name.endswith(("-0", "-0-2", "-0-3")) for path in paths)
+
+    def test_the_log_holds_plain_numbers_and_can_be_rewound(self, tmp_path):
+        run = RunFolder.create(tmp_path, "test", seed=0)
+        for step in (1, 2, 3):
+            run.log({"step": step, "loss": float("nan") if step == 2 else 1.0})
+        assert [line["loss"] for line in run.history()] == [1.0, None, 1.0]
+        run.rewind_log(2)
+        assert [line["step"] for line in run.history()] == [1, 2]
