@@ -25,6 +25,7 @@ from jaxcnn.train import (
     Progress,
     fit,
     init_train_state,
+    network_input,
     stop_on_signals,
 )
 
@@ -162,7 +163,10 @@ def _restore(run: RunFolder, job: Job, config: Config) -> Progress:
         )
     like = jax.eval_shape(
         lambda: init_train_state(
-            job.model, job.optimizer, jax.random.key(config.seed), job.train.image_shape
+            job.model,
+            job.optimizer,
+            jax.random.key(config.seed),
+            network_input(job.train, job.prepare, job.augment),
         )
     )
     policies = about["policies"]

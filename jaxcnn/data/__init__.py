@@ -2,30 +2,82 @@
 
 - reading: `load` by name, `read_idx_pair` and `read_idx_folder`, `load_digits`
 - the type: `Dataset`, `Splits`
-- preparing and augmenting, on the device: `Scale`, `Shift`
+- preparing whole batches, on the device: `Scale`, `Standardize`, `SubtractMeanImage`, `Pad`,
+  `Steps`; with statistics of a data set: `fit_channel_mean`, `fit_mean_deviation`,
+  `fit_mean_image`
+- augmenting one image, on the device: `Shift`, `RandomCrop`, `Flip`, `AlternatingFlip`, `Cutout`,
+  `Affine`, `Elastic`, `Jitter`, `PCANoise` (`fit_pca_noise`), `Compose`
+- mixing the examples of a batch: `Mixup`, `Cutmix`
+- storing any of these with a run: `to_dict`, `from_dict`
 - batches: `steps_per_epoch`, `epoch_order`, `train_batch`, `eval_batch`
 """
 
-from jaxcnn.data.augment import Shift
+from jaxcnn.data.augment import (
+    Affine,
+    AlternatingFlip,
+    Compose,
+    Cutout,
+    Elastic,
+    Example,
+    Flip,
+    Jitter,
+    PCANoise,
+    RandomCrop,
+    Shift,
+    fit_pca_noise,
+)
 from jaxcnn.data.batches import epoch_order, eval_batch, steps_per_epoch, train_batch
 from jaxcnn.data.dataset import Dataset, Splits
 from jaxcnn.data.digits import load_digits
 from jaxcnn.data.idx import read_idx_folder, read_idx_pair
 from jaxcnn.data.load import DataName, load
-from jaxcnn.data.preprocess import Scale
+from jaxcnn.data.mixing import Cutmix, Mixup
+from jaxcnn.data.preprocess import (
+    Pad,
+    Scale,
+    Standardize,
+    Steps,
+    SubtractMeanImage,
+    fit_channel_mean,
+    fit_mean_deviation,
+    fit_mean_image,
+)
+from jaxcnn.data.record import from_dict, to_dict
 
 __all__ = [
+    "Affine",
+    "AlternatingFlip",
+    "Compose",
+    "Cutmix",
+    "Cutout",
     "DataName",
     "Dataset",
+    "Elastic",
+    "Example",
+    "Flip",
+    "Jitter",
+    "Mixup",
+    "PCANoise",
+    "Pad",
+    "RandomCrop",
     "Scale",
     "Shift",
     "Splits",
+    "Standardize",
+    "Steps",
+    "SubtractMeanImage",
     "epoch_order",
     "eval_batch",
+    "fit_channel_mean",
+    "fit_mean_deviation",
+    "fit_mean_image",
+    "fit_pca_noise",
+    "from_dict",
     "load",
     "load_digits",
     "read_idx_folder",
     "read_idx_pair",
     "steps_per_epoch",
+    "to_dict",
     "train_batch",
 ]

@@ -7,17 +7,27 @@ counts once and one shape is compiled.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
+from jaxcnn.data.augment.compose import Example, uses_example
 from jaxcnn.errors import ConfigError
 from jaxcnn.layer import subkey
 from jaxcnn.typing import Array, Batch, Key
 
 Augment: TypeAlias = Callable[[Key, Array], Array]
-"""`(key, image [H, W, C]) -> image`, uint8 to uint8 of the same shape."""
+"""`(key, image [H, W, C]) -> image`, uint8 to uint8. One with a true attribute `uses_example`
+is called as `(key, image, Example(epoch, place))`."""
+
+
+class Mix(Protocol):
+    """Mixes the examples of a batch: `Mixup`, `Cutmix`."""
+
+    def __call__(self, key: Key, batch: Batch, *, first_row: Array | int) -> Batch:
+        """Returns the batch with mixed images and labels [N, K]."""
+        ...
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
@@ -58,11 +68,13 @@ def train_batch(
     position: Array,
     batch_size: int,
     augment: Augment | None = None,
+    mix: Mix | None = None,
 ) -> Batch:
     """The batch at `position` (a step within the epoch) of an epoch with this `order`.
 
     Each example is augmented with a key of (run, epoch, row in the epoch) alone, so the
-    result does not depend on the batch size or on the number of devices.
+    result does not depend on the batch size or on the number of devices. `mix` (`Mixup`,
+    `Cutmix`) comes last, sees the whole batch and makes its labels soft.
     """
     rows = position * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
     index = order[rows]
@@ -70,8 +82,16 @@ def train_batch(
     if augment is not None:
         epoch_key = jax.random.fold_in(subkey(key, "augment"), epoch)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(epoch_key, rows)
-        chosen = jax.vmap(augment)(keys, chosen)
-    return Batch(chosen, labels[index], rows < images.shape[0])
+        if uses_example(augment):
+            example = Example(jnp.full_like(index, epoch), index)
+            chosen = jax.vmap(augment)(keys, chosen, example)  # type: ignore[call-arg]
+        else:
+            chosen = jax.vmap(augment)(keys, chosen)
+    batch = Batch(chosen, labels[index], rows < images.shape[0])
+    if mix is None:
+        return batch
+    epoch_key = jax.random.fold_in(subkey(key, "mix"), epoch)
+    return mix(epoch_key, batch, first_row=position * batch_size)
 
 
 def eval_batch(images: Array, labels: Array, position: Array, batch_size: int) -> Batch:

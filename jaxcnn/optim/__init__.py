@@ -4,12 +4,15 @@ Whatever optax offers works as well: the training step takes any `GradientTransf
 that ends in `scale_by_rate`.
 """
 
+from jaxcnn.optim.momentum import momentum_switch
 from jaxcnn.optim.optimizers import (
     OptimizerName,
     RateState,
     learning_rate,
     optimizer,
+    rate_factor,
     scale_by_rate,
+    with_rate_factor,
 )
 from jaxcnn.optim.schedules import ScheduleName, Unit, schedule
 from jaxcnn.parameters import is_kernel
@@ -21,7 +24,10 @@ __all__ = [
     "Unit",
     "is_kernel",
     "learning_rate",
+    "momentum_switch",
     "optimizer",
+    "rate_factor",
     "scale_by_rate",
     "schedule",
+    "with_rate_factor",
 ]

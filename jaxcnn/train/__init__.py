@@ -1,17 +1,23 @@
-"""Training: the state, the two steps, the loop made of them, and evaluation."""
+"""Training: the state, the two steps, the loop made of them, policies and evaluation."""
 
 from jaxcnn.train.control import Monitored, Progress
 from jaxcnn.train.evaluate import make_evaluator, predict
 from jaxcnn.train.interrupt import StopRequest, stop_on_signals
-from jaxcnn.train.loop import Fit, fit
+from jaxcnn.train.loop import Fit, fit, network_input
+from jaxcnn.train.policies import Decision, Policy, ReduceOnPlateau, RetryOnDivergence, StepBack
 from jaxcnn.train.recalibrate import recalibrate
 from jaxcnn.train.state import TrainState, init_train_state
 from jaxcnn.train.step import make_eval_step, make_train_step
 
 __all__ = [
+    "Decision",
     "Fit",
     "Monitored",
+    "Policy",
     "Progress",
+    "ReduceOnPlateau",
+    "RetryOnDivergence",
+    "StepBack",
     "StopRequest",
     "TrainState",
     "fit",
@@ -19,6 +25,7 @@ __all__ = [
     "make_eval_step",
     "make_evaluator",
     "make_train_step",
+    "network_input",
     "predict",
     "recalibrate",
     "stop_on_signals",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcnn import optim
 from jaxcnn.errors import ConfigError
@@ -96,7 +97,8 @@ class Control:
             elif decision.keep:
                 self._kept[name] = copy_state(ts)
             factor = math.prod(entry["factor"] for entry in self._states.values())
-            if decision.go_back or factor != float(optim.rate_factor(ts.opt_state)):
+            changed = np.float32(factor) != np.asarray(optim.rate_factor(ts.opt_state))
+            if decision.go_back or changed:
                 ts = ts._replace(opt_state=optim.with_rate_factor(ts.opt_state, factor))
                 lines.append(
                     {

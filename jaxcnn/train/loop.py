@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from jaxcnn import metrics, optim
-from jaxcnn.data.batches import Augment, epoch_order, steps_per_epoch, train_batch
+from jaxcnn.data.batches import Augment, Mix, epoch_order, steps_per_epoch, train_batch
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.errors import ConfigError, NumericalError
 from jaxcnn.layer import Layer
@@ -22,7 +22,7 @@ from jaxcnn.train.evaluate import make_evaluator
 from jaxcnn.train.fault import find_fault
 from jaxcnn.train.state import TrainState, init_train_state
 from jaxcnn.train.step import Prepare, as_stored, make_eval_step, make_train_step
-from jaxcnn.typing import Array, Key, Loss
+from jaxcnn.typing import Array, Key, Loss, Spec
 
 Record = dict[str, Any]
 """One line of the metrics log: plain numbers and strings."""
@@ -51,6 +51,7 @@ def fit(
     seed: int,
     prepare: Prepare = as_stored,
     augment: Augment | None = None,
+    mix: Mix | None = None,
     evaluate_on: Mapping[str, Dataset] | None = None,
     eval_batch_size: int = 500,
     start: TrainState | Progress | None = None,
@@ -78,6 +79,7 @@ def fit(
       seed: decides everything random.
       prepare: stored to floating images, inside the compiled step.
       augment: `(key, image) -> image`, or None.
+      mix: `data.Mixup` or `data.Cutmix`, or None; the loss then gets labels [N, K].
       evaluate_on: sets to evaluate after each epoch, by name.
       eval_batch_size: rows at a time in evaluation.
       start: where to go on; None starts anew. It is not modified.
@@ -108,7 +110,8 @@ def fit(
     clock = Clock()
     key = jax.random.key(seed)
     if start is None:
-        start = init_train_state(model, optimizer, key, dataset.image_shape)
+        spec = network_input(dataset, prepare, augment)
+        start = init_train_state(model, optimizer, key, spec)
     progress = start if isinstance(start, Progress) else Progress(start, {}, {})
     control = Control(policies or {}, progress)
     ts = copy_state(progress.train_state)  # the steps below consume their input
@@ -130,7 +133,7 @@ def fit(
         epoch, position = step // per_epoch, step % per_epoch
         return train_batch(
             images, labels, order, key,
-            epoch=epoch, position=position, batch_size=batch_size, augment=augment,
+            epoch=epoch, position=position, batch_size=batch_size, augment=augment, mix=mix,
         )  # fmt: skip
 
     def advance(
@@ -254,6 +257,22 @@ def fit(
     clock.lap("train")
     finished = step >= epochs * per_epoch
     return Fit(ts, control.progress(ts), finished, history, clock.seconds)
+
+
+def network_input(dataset: Dataset, prepare: Prepare, augment: Augment | None = None) -> Spec:
+    """Shape and dtype of what the network sees, [1, H, W, C]: a crop or padding may change it."""
+
+    def first() -> Array:
+        images = jnp.zeros((1, *dataset.image_shape), jnp.uint8)
+        place = jnp.zeros(1, jnp.int32)
+        key, start = jax.random.key(0), jnp.int32(0)
+        batch = train_batch(
+            images, place, place, key, epoch=start, position=start, batch_size=1, augment=augment
+        )
+        return prepare(batch.images)
+
+    spec: Spec = jax.eval_shape(first)
+    return spec
 
 
 class _Interval(NamedTuple):
