@@ -27,6 +27,17 @@ def sigmoid(x: Array) -> Array:
     return jax.nn.sigmoid(x)
 
 
+def gelu(x: Array) -> Array:
+    """`x Phi(x)`, with the normal distribution function itself, not its tanh approximation.
+
+    >>> round(gelu(jnp.asarray(1.0)).item(), 4)
+    0.8413
+
+    Source: Hendrycks and Gimpel 2016; the vision transformer of deck B.
+    """
+    return jax.nn.gelu(x, approximate=False)
+
+
 def softmax(x: Array) -> Array:
     """`exp(x_k) / sum_j exp(x_j)` over the last axis, computed without overflow."""
     return jax.nn.softmax(x, axis=-1)

@@ -1,47 +1,90 @@
 """Layers, each a frozen description, and the combinators that make networks of them.
 
-- kernels: `Conv`, `Dense`
-- pooling: `MaxPool`, `AvgPool`, `Subsample`
-- normalization and regularization: `BatchNorm`, `Dropout`
-- pointwise: `relu`, `tanh`, `sigmoid`, `softmax`, `identity`, `Flatten`, `Pointwise`
+- kernels: `Conv`, `DepthwiseConv`, `separable_conv`, `ConvTranspose`, `LocallyConnected`,
+  `Dense`, `Maxout`
+- pooling: `MaxPool`, `AvgPool`, `Subsample`, `GlobalAvgPool`, `GlobalMaxPool`, `ChannelPool`
+- normalization: `BatchNorm`, `LayerNorm`, `GroupNorm`, `LocalResponseNorm`
+- regularization: `Dropout`, `SpatialDropout`
+- pointwise: `relu`, `tanh`, `sigmoid`, `gelu`, `softmax`, `identity`, `Flatten`, `Pointwise`
+- vision transformer: `PatchEmbedding`, `ClassToken`, `PositionEmbedding`,
+  `MultiHeadAttention`, `gelu_mlp`, `encoder_block`, `first_token`
 - combinators: `chain`, `branch` with `add` or `concat`
 
 A layer of your own is any frozen dataclass with `init` and `apply`: see `jaxcnn.Layer`.
 """
 
+from jaxcnn.nn.attention import (
+    ClassToken,
+    MultiHeadAttention,
+    PatchEmbedding,
+    PositionEmbedding,
+    encoder_block,
+    first_token,
+    gelu_mlp,
+)
 from jaxcnn.nn.combine import Branch, Chain, add, branch, chain, concat
-from jaxcnn.nn.linear import Conv, Dense
-from jaxcnn.nn.norm import BatchNorm
+from jaxcnn.nn.conv import Conv, ConvTranspose, DepthwiseConv, LocallyConnected, separable_conv
+from jaxcnn.nn.linear import Dense, Maxout
+from jaxcnn.nn.norm import BatchNorm, GroupNorm, LayerNorm, LocalResponseNorm
 from jaxcnn.nn.pointwise import (
     Dropout,
     Flatten,
     Pointwise,
+    SpatialDropout,
+    gelu,
     identity,
     relu,
     sigmoid,
     softmax,
     tanh,
 )
-from jaxcnn.nn.pool import AvgPool, MaxPool, Subsample
+from jaxcnn.nn.pool import (
+    AvgPool,
+    ChannelPool,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    MaxPool,
+    Subsample,
+)
 
 __all__ = [
     "AvgPool",
     "BatchNorm",
     "Branch",
     "Chain",
+    "ChannelPool",
+    "ClassToken",
     "Conv",
+    "ConvTranspose",
     "Dense",
+    "DepthwiseConv",
     "Dropout",
     "Flatten",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+    "GroupNorm",
+    "LayerNorm",
+    "LocalResponseNorm",
+    "LocallyConnected",
     "MaxPool",
+    "Maxout",
+    "MultiHeadAttention",
+    "PatchEmbedding",
     "Pointwise",
+    "PositionEmbedding",
+    "SpatialDropout",
     "Subsample",
     "add",
     "branch",
     "chain",
     "concat",
+    "encoder_block",
+    "first_token",
+    "gelu",
+    "gelu_mlp",
     "identity",
     "relu",
+    "separable_conv",
     "sigmoid",
     "softmax",
     "tanh",
