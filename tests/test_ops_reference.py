@@ -18,7 +18,7 @@ from jaxcnn import functional as F
 from tests import reference
 
 FEW = settings(
-    max_examples=8, deadline=None, derandomize=True,
+    max_examples=6, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 MANY = settings(FEW, max_examples=100)
@@ -43,9 +43,14 @@ def drawn(seed, *shapes):
 
 def values_and_gradients(function, arguments, g):
     """Output and gradients of sum(g * output) of a JAX function, in float64."""
+
+    @jax.jit  # one program to compile instead of one for every operation in it
+    def run(g, *arguments):
+        y, back = jax.vjp(function, *arguments)
+        return y, back(g)
+
     with jax.enable_x64(True):
-        y, back = jax.vjp(function, *(jnp.asarray(a) for a in arguments))
-        return y, back(jnp.asarray(g))
+        return run(*(jnp.asarray(a) for a in (g, *arguments)))
 
 
 def assert_close(got, expected, tolerance=1e-10):
@@ -56,14 +61,14 @@ def assert_close(got, expected, tolerance=1e-10):
 
 
 @st.composite
-def windows(draw, *, dilation=True, grouped=True, ranks=(1, 2, 3), multiple=False):
+def windows(draw, *, dilation=True, grouped=True, ranks=(1, 2, 3)):
     """Sizes of a convolution that fits, exactly or with a rest."""
     rank = draw(st.sampled_from(ranks))
-    largest = {1: 9, 2: 6, 3: 4}[rank]
-    numbers = st.tuples(*[st.integers(1, 3)] * rank)
-    window, stride = draw(numbers), draw(numbers)
+    largest, widest, border = {1: (9, 3, 2), 2: (5, 3, 1), 3: (3, 2, 1)}[rank]
+    window = draw(st.tuples(*[st.integers(1, widest)] * rank))
+    stride = draw(st.tuples(*[st.integers(1, 3)] * rank))
     gaps = draw(st.tuples(*[st.integers(1, 2)] * rank)) if dilation else (1,) * rank
-    sides = st.tuples(st.integers(0, 2), st.integers(0, 2))
+    sides = st.tuples(st.integers(0, border), st.integers(0, border))
     pads = tuple(draw(st.tuples(*[sides] * rank)))
     space = tuple(
         draw(st.integers(max(1, d * (f - 1) + 1 - low - high), largest))
@@ -197,7 +202,7 @@ def check_depthwise(case):
     )
     d_inner = np.einsum("...o,co->...c", g, mix.reshape(channels * outer, 3))
     dx, dk, _ = reference.conv_gradients(x, kernel, d_inner, **loops)
-    d_mix = np.einsum("...c,...o->co", inner, g).reshape(mix.shape)
+    d_mix = (inner.reshape(-1, channels * outer).T @ g.reshape(-1, 3)).reshape(mix.shape)
     assert_close([y, *slopes], [expected, dx, dk, d_mix, g.sum(axis=tuple(range(g.ndim - 1)))])
     with jax.enable_x64(True):
         assert_close([F.depthwise_conv(jnp.asarray(x), jnp.asarray(kernel), **sizes)], [inner])
@@ -229,7 +234,8 @@ def check_locally_connected(case):
     expected = loops(x, kernel, bias)
     (g,) = drawn(case["seed"] + 1, expected.shape)
     y, (dx, dk, db) = values_and_gradients(function, (x, kernel, bias), g)
-    assert_close([y, db], [expected, g])
+    assert_close([y, db], [expected, g.sum(axis=0)])
+    dx, dk = np.asarray(dx), np.asarray(dk)
     # It is linear in each argument, so a slope times the argument is the value itself.
     for slope, argument in ((dx, x), (dk, kernel)):
         np.testing.assert_allclose(
