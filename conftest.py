@@ -14,6 +14,6 @@ import jax
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-from jaxcnn.compilation import use_compile_cache  # noqa: E402
+from jaxcnn.compilation import use_compile_cache  # noqa: E402  (after the settings)
 
 use_compile_cache()  # many tests compile the same programs

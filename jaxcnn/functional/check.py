@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jaxcnn.errors import ShapeError
+from jaxcnn.errors import ConfigError, ShapeError
 from jaxcnn.typing import Array, Spec, describe
 
 
@@ -29,3 +29,9 @@ def floating(x: Array | Spec) -> None:
             f"got {describe(x)}, expected a floating dtype.\n"
             "Convert stored pixels first, for example `x.astype('float32') / 255`."
         )
+
+
+def positive(value: int, name: str) -> None:
+    """Checks that the setting `name` is a positive int."""
+    if not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name}={value!r} is not allowed: expected a positive int.")

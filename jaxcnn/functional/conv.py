@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.errors import ConfigError, ShapeError
 from jaxcnn.functional import check
+from jaxcnn.functional.padding import PaddingMode, pad
 from jaxcnn.functional.window import Padding, Rounding, Size, per_axis, resolve_padding
 from jaxcnn.typing import Array, describe
 
@@ -23,6 +25,7 @@ def conv(
     *,
     stride: Size = 1,
     padding: Padding = "VALID",
+    padding_mode: PaddingMode = "zeros",
     dilation: Size = 1,
     groups: int = 1,
     rounding: Rounding = "exact",
@@ -32,14 +35,16 @@ def conv(
     `y[n, i, o] = bias[o] + sum_{f, c} kernel[f, c, o] * x[n, S i + D f - P, c]`
 
     This is what the field calls convolution: a cross-correlation, the kernel is not
-    flipped.
+    flipped. `F.cross_correlation` is the same function under that name, `F.true_conv` the
+    convolution of mathematics.
 
     Args:
       x: [N, *space, C_in], floating.
       kernel: [*window, C_in / groups, C_out].
       bias: [C_out], or None.
       stride: S, cells between neighbouring windows.
-      padding: "VALID", "SAME", P, or (low, high) for each axis; filled with zeros.
+      padding: "VALID", "SAME", P, or (low, high) for each axis.
+      padding_mode: what fills the padding: "zeros", "reflect" or "edge"; see `pad`.
       dilation: D, cells between neighbouring taps of the kernel.
       groups: channels are split into as many groups that do not see each other;
         `groups=C_in` is depthwise.
@@ -49,7 +54,8 @@ def conv(
       [N, *space', C_out], in the dtype of `x`.
 
     Raises:
-      ShapeError: rank, dtype or channels do not fit, or the window or stride does not.
+      ShapeError: rank, dtype or channels do not fit, or the window, stride or padding does
+        not.
       ConfigError: a setting is out of range.
 
     >>> import jax.numpy as jnp
@@ -72,6 +78,9 @@ def conv(
     pads = resolve_padding(
         x.shape[1:-1], kernel.shape[:-2], strides, dilations, padding, rounding=rounding
     )
+    if padding_mode != "zeros":  # XLA's convolution pads with zeros only
+        x = pad(x, pads, mode=padding_mode)
+        pads = ((0, 0),) * rank
     y = lax.conv_general_dilated(
         x,
         kernel,
@@ -84,6 +93,42 @@ def conv(
     return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
 
 
+def conv1d(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    stride: Size = 1,
+    padding: Padding = "VALID",
+    padding_mode: PaddingMode = "zeros",
+    dilation: Size = 1,
+    groups: int = 1,
+    rounding: Rounding = "exact",
+) -> Array:
+    """Convolution of sequences [N, L, C_in] with kernels [l, C_in / groups, C_out].
+
+    `conv`, with the rank checked. See there.
+
+    >>> x, theta = jnp.asarray([1., 1, 1, 0, 0]), jnp.asarray([1., 0, 1])
+    >>> print(conv1d(x[None, :, None], theta[:, None, None])[0, :, 0])
+    [2. 1. 1.]
+
+    Source: deck B, "1d convolution".
+    """
+    check.images(x, spatial=1)
+    return conv(
+        x,
+        kernel,
+        bias,
+        stride=stride,
+        padding=padding,
+        padding_mode=padding_mode,
+        dilation=dilation,
+        groups=groups,
+        rounding=rounding,
+    )
+
+
 def conv2d(
     x: Array,
     kernel: Array,
@@ -91,6 +136,7 @@ def conv2d(
     *,
     stride: Size = 1,
     padding: Padding = "VALID",
+    padding_mode: PaddingMode = "zeros",
     dilation: Size = 1,
     groups: int = 1,
     rounding: Rounding = "exact",
@@ -106,6 +152,81 @@ def conv2d(
         bias,
         stride=stride,
         padding=padding,
+        padding_mode=padding_mode,
+        dilation=dilation,
+        groups=groups,
+        rounding=rounding,
+    )
+
+
+def conv3d(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    stride: Size = 1,
+    padding: Padding = "VALID",
+    padding_mode: PaddingMode = "zeros",
+    dilation: Size = 1,
+    groups: int = 1,
+    rounding: Rounding = "exact",
+) -> Array:
+    """Convolution of volumes [N, D, H, W, C_in] with kernels [d, h, w, C_in / groups, C_out].
+
+    `conv`, with the rank checked. See there.
+    """
+    check.images(x, spatial=3)
+    return conv(
+        x,
+        kernel,
+        bias,
+        stride=stride,
+        padding=padding,
+        padding_mode=padding_mode,
+        dilation=dilation,
+        groups=groups,
+        rounding=rounding,
+    )
+
+
+cross_correlation = conv
+"""`conv` by its mathematical name: the kernel slides over the input as it is."""
+
+
+def true_conv(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    stride: Size = 1,
+    padding: Padding = "VALID",
+    padding_mode: PaddingMode = "zeros",
+    dilation: Size = 1,
+    groups: int = 1,
+    rounding: Rounding = "exact",
+) -> Array:
+    """Convolution as in mathematics: `conv` with the kernel flipped along every window axis.
+
+    `y[i] = sum_f kernel[f] x[i - f]`, up to where the counting of `i` starts. It commutes and
+    associates, which cross-correlation does not. A network that learns its kernels learns
+    them flipped and does not care; hand-made kernels do. Arguments and errors as `conv`.
+
+    >>> x, theta = jnp.asarray([1., 0, 0, 2, 0]), jnp.asarray([1., 2, 3])
+    >>> print(true_conv(x[None, :, None], theta[:, None, None])[0, :, 0])
+    [3. 2. 4.]
+    >>> print(cross_correlation(x[None, :, None], theta[:, None, None])[0, :, 0])
+    [1. 6. 4.]
+
+    Source: deck D, "layer operations". SciPy calls the two `convolve` and `correlate`.
+    """
+    check.images(x)
+    return conv(
+        x,
+        jnp.flip(kernel, tuple(range(kernel.ndim - 2))),
+        bias,
+        stride=stride,
+        padding=padding,
+        padding_mode=padding_mode,
         dilation=dilation,
         groups=groups,
         rounding=rounding,

@@ -1,4 +1,4 @@
-"""Dense (fully connected) maps."""
+"""Dense (fully connected) maps, and the maximum of several."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from jaxcnn.errors import ShapeError
 from jaxcnn.functional import check
+from jaxcnn.functional.pool import channel_pool
 from jaxcnn.typing import Array, describe
 
 
@@ -44,3 +45,31 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
 def flatten(x: Array) -> Array:
     """[N, ...] to [N, product of the rest], in row-major order (channels vary fastest)."""
     return x.reshape(x.shape[0], -1)
+
+
+def maxout(x: Array, kernel: Array, bias: Array | None = None, *, pieces: int = 2) -> Array:
+    """`max(x W1 + b1, x W2 + b2, ...)`: a learned activation, convex and piecewise linear.
+
+    Args:
+      x: [..., n_in], floating.
+      kernel: [n_in, n_out * pieces]; the pieces of one output side by side.
+      bias: [n_out * pieces], or None.
+      pieces: how many maps the maximum is taken of.
+
+    Returns:
+      [..., n_out].
+
+    Raises:
+      ShapeError: the sizes do not fit, or `pieces` does not divide the outputs.
+      ConfigError: `pieces` is not a positive int.
+
+    The absolute value is the maximum of `x` and `-x`:
+
+    >>> print(maxout(jnp.asarray([[-3.0], [2.0]]), jnp.asarray([[1.0, -1.0]])))
+    [[3.]
+     [2.]]
+
+    Source: deck C, "maxout"; Goodfellow et al. 2013. For a convolutional maxout put
+    `channel_pool` behind `conv`.
+    """
+    return channel_pool(dense(x, kernel, bias), pieces)

@@ -1,4 +1,4 @@
-"""Pooling over windows. Images [N, *space, C]; every channel on its own."""
+"""Pooling: over windows and all of space, every channel on its own; and over channels."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.errors import ShapeError
 from jaxcnn.functional import check
 from jaxcnn.functional.precision import widen
 from jaxcnn.functional.window import Padding, Rounding, Size, per_axis, resolve_padding
-from jaxcnn.typing import Array
+from jaxcnn.typing import Array, describe
 
 
 def max_pool(
@@ -99,3 +100,69 @@ def _geometry(
     strides = windows if stride is None else per_axis(stride, rank, "stride")
     pads = resolve_padding(x.shape[1:-1], windows, strides, (1,) * rank, padding, rounding=rounding)
     return (1, *windows, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0))
+
+
+def global_avg_pool(x: Array) -> Array:
+    """The mean of each channel over all of space, [N, *space, C] to [N, C].
+
+    Sums below float32 are accumulated in float32.
+
+    Raises:
+      ShapeError: rank or dtype does not fit.
+
+    >>> print(global_avg_pool(jnp.arange(8.0).reshape(1, 2, 2, 2)))
+    [[3. 4.]]
+
+    Source: Lin, Chen and Yan 2013, which put it in place of the dense layers.
+    """
+    rank = check.images(x)
+    return jnp.mean(widen(x), axis=tuple(range(1, 1 + rank))).astype(x.dtype)
+
+
+def global_max_pool(x: Array) -> Array:
+    """The largest value of each channel over all of space, [N, *space, C] to [N, C].
+
+    Where several cells are largest they share the gradient evenly.
+
+    Raises:
+      ShapeError: rank or dtype does not fit.
+
+    >>> print(global_max_pool(jnp.arange(8.0).reshape(1, 2, 2, 2)))
+    [[6. 7.]]
+    """
+    rank = check.images(x)
+    return jnp.max(x, axis=tuple(range(1, 1 + rank)))
+
+
+def channel_pool(x: Array, window: int = 2) -> Array:
+    """The largest value of each group of `window` neighbouring channels.
+
+    `y[..., c] = max(x[..., W c], ..., x[..., W c + W - 1])`
+
+    Pooling over space makes a unit insensitive to shifts; pooling over channels, whose
+    kernels are learned, to whatever those kernels differ by.
+
+    Args:
+      x: [..., C], floating.
+      window: W, channels of a group.
+
+    Returns:
+      [..., C / W]. Where several channels are largest they share the gradient evenly.
+
+    Raises:
+      ConfigError: `window` is not a positive int.
+      ShapeError: it does not divide the channels, or `x` is not floating.
+
+    >>> print(channel_pool(jnp.asarray([[1.0, 5.0, 3.0, 2.0]])))
+    [[5. 3.]]
+
+    Source: deck D, "cross-channel pooling"; Goodfellow et al. 2013.
+    """
+    check.floating(x)
+    check.positive(window, "window")
+    if x.ndim < 1 or x.shape[-1] % window:
+        raise ShapeError(
+            f"got {describe(x)}: groups of {window} channels do not divide the channels evenly.\n"
+            "Change `window`, or give the layer before a multiple of it."
+        )
+    return jnp.max(x.reshape(*x.shape[:-1], -1, window), axis=-1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from jaxcnn.typing import Array
@@ -9,4 +11,9 @@ from jaxcnn.typing import Array
 
 def widen(x: Array) -> Array:
     """`x` in float32, or as it is if that is as wide or wider."""
-    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+    return x.astype(wide(x.dtype))
+
+
+def wide(dtype: Any) -> Any:
+    """float32, or `dtype` if that is as wide or wider: the dtype in which to accumulate."""
+    return jnp.dtype(jnp.float32) if jnp.dtype(dtype).itemsize < 4 else jnp.dtype(dtype)

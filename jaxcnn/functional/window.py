@@ -79,7 +79,7 @@ def resolve_padding(
     if rounding not in ("exact", "floor"):
         raise ConfigError(f"rounding={rounding!r} is not allowed: use 'exact' or 'floor'.")
     extents = [d * (f - 1) + 1 for f, d in zip(window, dilation, strict=True)]
-    pads = _pads(sizes, extents, stride, padding)
+    pads = spread_padding(sizes, extents, stride, padding)
     for axis, (size, extent, step, (low, high)) in enumerate(
         zip(sizes, extents, stride, pads, strict=True)
     ):
@@ -101,9 +101,10 @@ def resolve_padding(
     return pads
 
 
-def _pads(
+def spread_padding(
     sizes: Sequence[int], extents: Sequence[int], stride: Sequence[int], padding: Padding
 ) -> tuple[tuple[int, int], ...]:
+    """(low, high) for each axis, whether or not the windows fit. Only "SAME" asks `sizes`."""
     if padding == "VALID":
         return ((0, 0),) * len(sizes)
     if padding == "SAME":

@@ -1,19 +1,33 @@
 """Layers, each a frozen description, and the combinators that make networks of them.
 
-- kernels: `Conv`, `Dense`
-- pooling: `MaxPool`, `AvgPool`, `Subsample`
-- normalization and regularization: `BatchNorm`, `Dropout`
+- kernels: `Conv`, `DepthwiseConv`, `separable_conv`, `ConvTranspose`, `LocallyConnected`,
+  `Dense`, `Maxout`
+- pooling: `MaxPool`, `AvgPool`, `Subsample`, `GlobalAvgPool`, `GlobalMaxPool`, `ChannelPool`
+- normalization: `BatchNorm`, `LayerNorm`, `GroupNorm`, `LocalResponseNorm`
+- regularization: `Dropout`, `SpatialDropout`
 - pointwise: `relu`, `tanh`, `sigmoid`, `gelu`, `ramp`, `softmax`, `identity`, `LeakyRelu`,
   `ParametricRelu`, `Elu`, `Flatten`, `Pointwise`
+- vision transformer: `PatchEmbedding`, `ClassToken`, `PositionEmbedding`,
+  `MultiHeadAttention`, `gelu_mlp`, `encoder_block`, `first_token`
 - combinators: `chain`, `branch` with `add` or `concat`; `replace_layers` edits a network
 
 A layer of your own is any frozen dataclass with `init` and `apply`: see `jaxcnn.Layer`.
 """
 
+from jaxcnn.nn.attention import (
+    ClassToken,
+    MultiHeadAttention,
+    PatchEmbedding,
+    PositionEmbedding,
+    encoder_block,
+    first_token,
+    gelu_mlp,
+)
 from jaxcnn.nn.combine import Branch, Chain, add, branch, chain, concat
+from jaxcnn.nn.conv import Conv, ConvTranspose, DepthwiseConv, LocallyConnected, separable_conv
 from jaxcnn.nn.edit import replace_layers
-from jaxcnn.nn.linear import Conv, Dense
-from jaxcnn.nn.norm import BatchNorm
+from jaxcnn.nn.linear import Dense, Maxout
+from jaxcnn.nn.norm import BatchNorm, GroupNorm, LayerNorm, LocalResponseNorm
 from jaxcnn.nn.pointwise import (
     Dropout,
     Elu,
@@ -21,6 +35,7 @@ from jaxcnn.nn.pointwise import (
     LeakyRelu,
     ParametricRelu,
     Pointwise,
+    SpatialDropout,
     gelu,
     identity,
     ramp,
@@ -29,32 +44,58 @@ from jaxcnn.nn.pointwise import (
     softmax,
     tanh,
 )
-from jaxcnn.nn.pool import AvgPool, MaxPool, Subsample
+from jaxcnn.nn.pool import (
+    AvgPool,
+    ChannelPool,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    MaxPool,
+    Subsample,
+)
 
 __all__ = [
     "AvgPool",
     "BatchNorm",
     "Branch",
     "Chain",
+    "ChannelPool",
+    "ClassToken",
     "Conv",
+    "ConvTranspose",
     "Dense",
+    "DepthwiseConv",
     "Dropout",
     "Elu",
     "Flatten",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+    "GroupNorm",
+    "LayerNorm",
     "LeakyRelu",
+    "LocalResponseNorm",
+    "LocallyConnected",
     "MaxPool",
+    "Maxout",
+    "MultiHeadAttention",
     "ParametricRelu",
+    "PatchEmbedding",
     "Pointwise",
+    "PositionEmbedding",
+    "SpatialDropout",
     "Subsample",
     "add",
     "branch",
     "chain",
     "concat",
+    "encoder_block",
+    "first_token",
     "gelu",
+    "gelu_mlp",
     "identity",
     "ramp",
     "relu",
     "replace_layers",
+    "separable_conv",
     "sigmoid",
     "softmax",
     "tanh",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxcnn import functional as F
 from jaxcnn.errors import ConfigError
+from jaxcnn.functional import check
 from jaxcnn.layer import Context, concise_repr
 from jaxcnn.typing import Array, Key, Params, Spec, State
 
@@ -63,3 +64,95 @@ class BatchNorm:
 
     def _normalize(self, params: Params, x: Array, mean: Array, var: Array) -> Array:
         return F.normalize(x, mean, var, params["scale"], params["bias"], epsilon=self.epsilon)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerNorm:
+    """Normalizes the channels of each example and place; see `functional.layer_norm`.
+
+    Attributes:
+      epsilon: added to the variance.
+
+    Parameters: `scale` and `bias` [C]. No state: the same in training and evaluation.
+    """
+
+    epsilon: float = 1e-6
+    __repr__ = concise_repr
+
+    def __post_init__(self) -> None:
+        _check_epsilon(self.epsilon)
+
+    def init(self, key: Key, x: Spec) -> tuple[Params, State]:
+        del key  # nothing random
+        return _scale_and_bias(x), {}
+
+    def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
+        del ctx  # the same while training
+        return F.layer_norm(x, params["scale"], params["bias"], epsilon=self.epsilon), state
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupNorm:
+    """Normalizes over space and groups of channels; see `functional.group_norm`.
+
+    Attributes:
+      groups: number of groups; must divide the channels.
+      epsilon: added to the variance.
+
+    Parameters: `scale` and `bias` [C]. No state: the same in training and evaluation.
+    """
+
+    groups: int = 32
+    epsilon: float = 1e-6
+    __repr__ = concise_repr
+
+    def __post_init__(self) -> None:
+        check.positive(self.groups, "groups")
+        _check_epsilon(self.epsilon)
+
+    def init(self, key: Key, x: Spec) -> tuple[Params, State]:
+        del key  # nothing random
+        return _scale_and_bias(x), {}
+
+    def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
+        del ctx  # the same while training
+        y = F.group_norm(
+            x, params["scale"], params["bias"], groups=self.groups, epsilon=self.epsilon
+        )
+        return y, state
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalResponseNorm:
+    """AlexNet's normalization by neighbouring channels; see `functional.local_response_norm`.
+
+    Attributes:
+      window: channels that are summed, odd.
+      k, alpha, beta: constants of the formula. Caffe's and PyTorch's `alpha` is `window` times
+        this one.
+    """
+
+    window: int = 5
+    _: dataclasses.KW_ONLY
+    k: float = 2.0
+    alpha: float = 1e-4
+    beta: float = 0.75
+    __repr__ = concise_repr
+
+    def init(self, key: Key, x: Spec) -> tuple[Params, State]:
+        del key, x  # no parameters
+        return {}, {}
+
+    def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
+        del params, ctx  # no parameters, and the same while training
+        y = F.local_response_norm(x, window=self.window, k=self.k, alpha=self.alpha, beta=self.beta)
+        return y, state
+
+
+def _scale_and_bias(x: Spec) -> Params:
+    return {"scale": jnp.ones(x.shape[-1:]), "bias": jnp.zeros(x.shape[-1:])}
+
+
+def _check_epsilon(epsilon: float) -> None:
+    if epsilon <= 0:
+        raise ConfigError(f"epsilon={epsilon!r} is not allowed: expected a positive number.")

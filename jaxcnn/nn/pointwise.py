@@ -148,3 +148,27 @@ class Dropout:
         if not ctx.train:
             return x, state
         return F.dropout(x, ctx.require_key("drops activations"), rate=self.rate), state
+
+
+@dataclasses.dataclass(frozen=True)
+class SpatialDropout:
+    """While training, drops the fraction `rate` of whole channels; see `spatial_dropout`.
+
+    Evaluation passes everything through. Training needs a key.
+    """
+
+    rate: float
+    __repr__ = concise_repr
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate)
+
+    def init(self, key: Key, x: Spec) -> tuple[Params, State]:
+        del key, x  # no parameters
+        return {}, {}
+
+    def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
+        del params  # none
+        if not ctx.train:
+            return x, state
+        return F.spatial_dropout(x, ctx.require_key("drops channels"), rate=self.rate), state

@@ -6,6 +6,7 @@ import dataclasses
 
 from jaxcnn import functional as F
 from jaxcnn import initializers
+from jaxcnn.functional import check
 from jaxcnn.functional.window import Padding, Rounding, Size
 from jaxcnn.initializers import Initializer
 from jaxcnn.layer import Context, concise_repr
@@ -86,3 +87,48 @@ class Subsample:
             for name in ("scale", "bias")
         )
         return total * scale + bias, state
+
+
+@dataclasses.dataclass(frozen=True)
+class GlobalAvgPool:
+    """The mean of each channel over space, [N, C]; see `functional.global_avg_pool`."""
+
+    def init(self, key: Key, x: Spec) -> tuple[Params, State]:
+        del key, x  # no parameters
+        return {}, {}
+
+    def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
+        del params, ctx  # no parameters, and the same while training
+        return F.global_avg_pool(x), state
+
+
+@dataclasses.dataclass(frozen=True)
+class GlobalMaxPool:
+    """The largest value of each channel, [N, C]; see `functional.global_max_pool`."""
+
+    def init(self, key: Key, x: Spec) -> tuple[Params, State]:
+        del key, x  # no parameters
+        return {}, {}
+
+    def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
+        del params, ctx  # no parameters, and the same while training
+        return F.global_max_pool(x), state
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelPool:
+    """The largest of each group of neighbouring channels; see `functional.channel_pool`."""
+
+    window: int = 2
+    __repr__ = concise_repr
+
+    def __post_init__(self) -> None:
+        check.positive(self.window, "window")
+
+    def init(self, key: Key, x: Spec) -> tuple[Params, State]:
+        del key, x  # no parameters
+        return {}, {}
+
+    def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
+        del params, ctx  # no parameters, and the same while training
+        return F.channel_pool(x, self.window), state
