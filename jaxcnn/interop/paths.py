@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxcnn.errors import ConfigError, ShapeError
 from jaxcnn.typing import Array, describe
 
-SHOWN = 10  # problems listed in one message
+SHOWN = 20  # problems listed in one message
 
 
 def flatten(tree: Mapping[Any, Any]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def fit(given: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> dict[
                 f"different: {path} is {describe(given[path])}, expected {describe(wanted[path])}"
             )
     if problems:
-        problems = sorted(problems, reverse=True)  # unexpected, missing, different
+        problems = sorted(problems)  # different, missing, unexpected
         more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         raise ShapeError(
             "\n".join([f"the variables in {what!r} do not fit:", *problems[:SHOWN], *more])

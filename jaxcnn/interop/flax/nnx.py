@@ -72,7 +72,7 @@ class NnxLayer:
         if not ctx.train:
             return y, state
         after = kept_variables(module)[nnx.Variable]
-        # What a module adds during a call (`sow`) is no state.
+        # A variable that the module made during the call is no state.
         return y, nest({path: after[path] for path in sources["state"]})
 
 
