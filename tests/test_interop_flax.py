@@ -89,7 +89,7 @@ class Integers(linen.Module):
 
 
 class Flagged(nnx.Module):
-    """Takes the mode as an argument, keeps an array in a variable of its own and makes one in its call."""
+    """Takes the mode as an argument, and makes a variable in its call."""
 
     def __init__(self, *, rngs: nnx.Rngs):
         del rngs
@@ -228,6 +228,18 @@ class TestFlaxInside:
         )
         assert from_nnx(nnx.Linear, 2, 3) == copy.deepcopy(from_nnx(nnx.Linear, 2, 3))
         assert from_nnx(nnx.Linear, 2, 3) != from_nnx(nnx.Linear, 2, 4)
+        one, two = {"in_features": 2, "out_features": 3}, {"out_features": 3, "in_features": 2}
+        assert from_nnx(nnx.Linear, **one) == from_nnx(nnx.Linear, **two)
+
+    def test_an_nnx_layer_first_used_in_one_trace_works_in_others(self, key):
+        layer = from_nnx(NnxBlock, 2, 3, rate=0.25)  # settings that no other test uses
+        x = jax.random.normal(key, (4, 4, 4, 2))
+        params, state = jaxcnn.init(layer, key, x)
+        run = partial(jaxcnn.apply, layer, params, state, train=True, key=key)
+        with jax.checking_leaks():
+            first = jax.jit(run)(x)
+        chex.assert_trees_all_close(run(x), first, rtol=1e-5, atol=1e-5)
+        jax.jit(jax.grad(lambda x: run(x)[0].sum()))(x)
 
     def test_settings_that_do_not_fit_are_refused(self, key):
         with pytest.raises(ConfigError, match=r"call of Dense takes \['inputs'\]"):

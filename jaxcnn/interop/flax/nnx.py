@@ -113,7 +113,7 @@ def from_nnx(
     return NnxLayer(
         make,
         args,
-        tuple(settings.items()),
+        tuple(sorted(settings.items())),
         train_flag=train_flag,
         eval_flag=eval_flag,
         mask_argument=mask_argument,
