@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
-from flax import linen, nnx
+from flax import linen
 
 from jaxcnn import models, nn
-from jaxcnn.interop.flax import from_linen, from_nnx
+from jaxcnn.interop.flax import from_linen
 from jaxcnn.layer import Layer
+from tests.conftest import nnx_works
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,20 +44,6 @@ class LinenBlock(linen.Module):
         x = linen.Conv(self.features, (3, 3), use_bias=False)(x)
         x = linen.BatchNorm(use_running_average=not train, momentum=0.9)(x)
         return linen.Dropout(self.rate, deterministic=not train)(linen.relu(x))
-
-
-class NnxBlock(nnx.Module):
-    """The same block as nnx users write it, with a list of two heads."""
-
-    def __init__(self, channels: int, features: int, rate: float = 0.3, *, rngs: nnx.Rngs):
-        self.conv = nnx.Conv(channels, features, (3, 3), use_bias=False, rngs=rngs)
-        self.norm = nnx.BatchNorm(features, momentum=0.9, rngs=rngs)
-        self.drop = nnx.Dropout(rate, rngs=rngs)
-        self.heads = nnx.List([nnx.Linear(features, features, rngs=rngs) for _ in range(2)])
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = self.drop(nnx.relu(self.norm(self.conv(x))))
-        return self.heads[0](x) + self.heads[1](x)
 
 
 CATALOG = [
@@ -109,8 +95,6 @@ CATALOG = [
         (4, 4, 2),
         random=True,
     ),
-    Entry("nnx_linear", from_nnx(nnx.Linear, 4, 3), (4,)),
-    Entry("nnx_block", from_nnx(NnxBlock, 2, features=3), (4, 4, 2), random=True),
     Entry("lenet5_modern", models.lenet5(), (28, 28, 1), small=False),
     Entry("lenet5_1998", models.lenet5(variant="1998"), (28, 28, 1), small=False),
     Entry(
@@ -120,3 +104,11 @@ CATALOG = [
         small=False,
     ),
 ]
+
+if nnx_works():
+    from tests.nnx_modules import BLOCK, LINEAR
+
+    CATALOG += [
+        Entry("nnx_linear", LINEAR, (4,)),
+        Entry("nnx_block", BLOCK, (4, 4, 2), random=True),
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 
 import chex
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen, nnx
+from flax import linen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import PartitionSpec as P
@@ -21,22 +20,18 @@ from jaxcnn import functional as F
 from jaxcnn.errors import ConfigError, MissingKeyError, ShapeError, explain
 from jaxcnn.interop.flax import (
     from_linen,
-    from_nnx,
-    nnx_variables,
     params_from_flax,
     params_to_flax,
-    set_nnx_variables,
     to_linen,
 )
 from jaxcnn.typing import Batch
-from tests.catalog import LinenBlock, NnxBlock
+from tests.catalog import LinenBlock
 
 BLOCK = from_linen(LinenBlock(4), train_flag="train", streams=("dropout",))
 MIXED = nn.chain(
     conv=nn.Conv(3, 3),
     linen=BLOCK,
     pool=nn.MaxPool(2),
-    nnx=from_nnx(NnxBlock, 4, features=4, rate=0.1),
     norm=nn.BatchNorm(),
     flat=nn.Flatten(),
     fc=from_linen(linen.Dense(3)),
@@ -88,63 +83,38 @@ class Integers(linen.Module):
         return jnp.argmax(x, axis=-1)
 
 
-class Flagged(nnx.Module):
-    """Takes the mode as an argument, and makes a variable in its call."""
-
-    def __init__(self, *, rngs: nnx.Rngs):
-        del rngs
-        self.calls = nnx.Variable(jnp.zeros(()))
-
-    def __call__(self, x, *, deterministic):
-        if not deterministic:
-            self.calls[...] += 1
-            self.seen = nnx.Variable(x)
-        return x
-
-
-class RawArray(nnx.Module):
-    """Holds an array that is no variable."""
-
-    def __init__(self, *, rngs: nnx.Rngs):
-        del rngs
-        self.table = nnx.data(jnp.ones(3))
-
-    def __call__(self, x):
-        return x
+def assert_learns(model, small):
+    """The common training step trains all parameters and moves all statistics."""
+    optimizer = optim.optimizer("nesterov", 0.05)
+    loss = losses.softmax_cross_entropy
+    step = jax.jit(train.make_train_step(model, loss, optimizer, prepare=data.Scale()))
+    start = ts = train.init_train_state(model, optimizer, jax.random.key(0), SHAPE)
+    batch = Batch(jnp.asarray(small.train.images), jnp.asarray(small.train.labels))
+    chex.clear_trace_counter()
+    sums = []
+    for _ in range(40):
+        ts, counts = step(ts, batch, jax.random.key(1))
+        sums.append(float(counts["loss_sum"]))
+    assert sums[-1] < 0.2 * sums[0]
+    chex.assert_trees_all_equal_shapes_and_dtypes(ts, start)
+    for part in ("params", "state"):
+        before, after = getattr(start, part), getattr(ts, part)
+        moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), before, after)
+        assert all(jax.tree.leaves(moved)), moved
+    evaluate = train.make_eval_step(model, loss, prepare=data.Scale())
+    tests = Batch(jnp.asarray(small.test.images), jnp.asarray(small.test.labels))
+    assert evaluate(ts.params, ts.state, tests)["correct"] >= 43  # of 45
 
 
 class TestFlaxInside:
     def test_a_mixed_network_learns(self, small):
-        optimizer = optim.optimizer("nesterov", 0.05)
-        loss = losses.softmax_cross_entropy
-        step = jax.jit(train.make_train_step(MIXED, loss, optimizer, prepare=data.Scale()))
-        start = ts = train.init_train_state(MIXED, optimizer, jax.random.key(0), SHAPE)
-        batch = Batch(jnp.asarray(small.train.images), jnp.asarray(small.train.labels))
-        chex.clear_trace_counter()
-        sums = []
-        for _ in range(40):
-            ts, counts = step(ts, batch, jax.random.key(1))
-            sums.append(float(counts["loss_sum"]))
-        assert sums[-1] < 0.2 * sums[0]
-        chex.assert_trees_all_equal_shapes_and_dtypes(ts, start)
-        for name in ("linen", "nnx", "fc"):
-            moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), ts.params, start.params)[name]
-            assert all(jax.tree.leaves(moved)), name
-        for name in ("linen", "nnx", "norm"):
-            moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), ts.state, start.state)[name]
-            assert all(jax.tree.leaves(moved)), name
-        evaluate = train.make_eval_step(MIXED, loss, prepare=data.Scale())
-        tests = Batch(jnp.asarray(small.test.images), jnp.asarray(small.test.labels))
-        assert evaluate(ts.params, ts.state, tests)["correct"] >= 43  # of 45
+        assert_learns(MIXED, small)
 
     def test_initial_values_are_those_of_flax(self, key):
         x = jnp.zeros((1, 4, 4, 2))
         params, state = BLOCK.init(key, x)
         theirs = LinenBlock(4).init({"params": key, "dropout": key}, x, train=False)
         chex.assert_trees_all_equal({"params": params, **state}, theirs)
-        params, state = from_nnx(NnxBlock, 2, 3).init(key, x)
-        theirs = nnx_variables(NnxBlock(2, 3, rngs=nnx.Rngs(key)))
-        chex.assert_trees_all_equal({"params": params, "batch_stats": state}, theirs)
 
     def test_the_state_after_training_is_that_of_flax(self, key):
         x = jax.random.normal(key, (5, 4, 4, 2))
@@ -158,16 +128,7 @@ class TestFlaxInside:
         np.testing.assert_allclose(y, wanted, rtol=1e-6, atol=1e-6)
         chex.assert_trees_all_close(after, changed, rtol=1e-6)
 
-        theirs = NnxBlock(2, 3, rate=0.0, rngs=nnx.Rngs(0))
-        layer = from_nnx(NnxBlock, 2, 3, rate=0.0)
-        like = jaxcnn.init(layer, key, x)
-        params, state = params_from_flax(theirs, like)
-        y, after = jaxcnn.apply(layer, params, state, x, train=True, key=key)
-        theirs.train()
-        np.testing.assert_allclose(y, theirs(x), rtol=1e-5, atol=1e-6)
-        chex.assert_trees_all_close(after, nnx_variables(theirs)["batch_stats"], rtol=1e-6)
-
-    @pytest.mark.parametrize("layer", [BLOCK, from_nnx(NnxBlock, 2, 4)])
+    @pytest.mark.parametrize("layer", [BLOCK])
     def test_dropout_follows_the_key(self, layer, key):
         x = jnp.ones((8, 4, 4, 2)) + jax.random.normal(key, (8, 4, 4, 2))
         params, state = jaxcnn.init(layer, key, x)
@@ -190,13 +151,6 @@ class TestFlaxInside:
         assert state["counts"]["calls"] == 3
         _, state = jaxcnn.apply(layer, params, state, x)
         assert state["counts"]["calls"] == 3
-
-    def test_an_nnx_call_may_take_the_mode_as_an_argument(self, key):
-        layer = from_nnx(Flagged, eval_flag="deterministic")
-        params, state = jaxcnn.init(layer, key, (2,))
-        _, after = jaxcnn.apply(layer, params, state, jnp.ones((1, 2)), train=True)
-        assert after == {"calls": 1}
-        assert jaxcnn.apply(layer, params, after, jnp.ones((1, 2)))[1] is after
 
     def test_batch_statistics_over_devices_need_the_axis_in_the_module(self, key):
         norm = linen.BatchNorm(momentum=0.9, axis_name="data")
@@ -223,37 +177,14 @@ class TestFlaxInside:
         assert repr(from_linen(sequence)) == (
             "from_linen(Sequential(layers=(Dense(features=2, kernel_init=init), relu)))"
         )
-        assert repr(from_nnx(nnx.Linear, 2, 3, kernel_init=init)) == (
-            "from_nnx(Linear, 2, 3, kernel_init=init)"
-        )
-        assert from_nnx(nnx.Linear, 2, 3) == copy.deepcopy(from_nnx(nnx.Linear, 2, 3))
-        assert from_nnx(nnx.Linear, 2, 3) != from_nnx(nnx.Linear, 2, 4)
-        one, two = {"in_features": 2, "out_features": 3}, {"out_features": 3, "in_features": 2}
-        assert from_nnx(nnx.Linear, **one) == from_nnx(nnx.Linear, **two)
-
-    def test_an_nnx_layer_first_used_in_one_trace_works_in_others(self, key):
-        layer = from_nnx(NnxBlock, 2, 3, rate=0.25)  # settings that no other test uses
-        x = jax.random.normal(key, (4, 4, 4, 2))
-        params, state = jaxcnn.init(layer, key, x)
-        run = partial(jaxcnn.apply, layer, params, state, train=True, key=key)
-        with jax.checking_leaks():
-            first = jax.jit(run)(x)
-        chex.assert_trees_all_close(run(x), first, rtol=1e-5, atol=1e-5)
-        jax.jit(jax.grad(lambda x: run(x)[0].sum()))(x)
 
     def test_settings_that_do_not_fit_are_refused(self, key):
         with pytest.raises(ConfigError, match=r"call of Dense takes \['inputs'\]"):
             from_linen(linen.Dense(2), train_flag="train")
         with pytest.raises(ConfigError, match="not hashable"):
             from_linen(Lists([1, 2]))
-        with pytest.raises(ConfigError, match="not hashable"):
-            from_nnx(nnx.Linear, [1], 2)
-        with pytest.raises(ConfigError, match="eval_flag='mode'"):
-            jaxcnn.init(from_nnx(nnx.Linear, 2, 2, eval_flag="mode"), key, (2,))
         with pytest.raises(ConfigError, match=r"makes variables in \['counts'\]"):
             jaxcnn.init(from_linen(Everything(), train_flag="training"), key, (2,))
-        with pytest.raises(ConfigError, match="'table' that is no variable"):
-            jaxcnn.init(from_nnx(RawArray), key, (3,))
 
     def test_modules_that_break_the_contract_are_refused(self, key):
         x = jnp.ones((2, 3))
@@ -265,8 +196,6 @@ class TestFlaxInside:
             with pytest.raises(ShapeError, match=text) as caught:
                 jaxcnn.apply(nn.chain(it=from_linen(module)), {}, {}, x)
             assert "in layer it: from_linen(" in explain(caught.value)
-        with pytest.raises(ShapeError, match="params lack 'bias'; they hold"):
-            jaxcnn.apply(from_nnx(nnx.Linear, 3, 2), {"kernel": jnp.ones((3, 2))}, {}, x)
 
 
 class TestInsideFlax:
@@ -402,20 +331,6 @@ class TestVariables:
     def test_other_collections_are_refused(self, theirs, like):
         with pytest.raises(ShapeError, match=r"Take \['cache'\] out"):
             params_from_flax({**theirs, "cache": {"a": jnp.ones(())}}, like, rename=RENAME)
-
-    def test_nnx_modules_are_read_and_written(self, key):
-        layer = from_nnx(NnxBlock, 2, 3)
-        x = jax.random.normal(key, (4, 4, 4, 2))
-        like = params, state = jaxcnn.init(layer, key, x)
-        _, state = jaxcnn.apply(layer, params, state, x, train=True, key=key)
-        module = NnxBlock(2, 3, rngs=nnx.Rngs(9))
-        set_nnx_variables(module, params_to_flax(params, state))
-        module.eval()
-        y, _ = jaxcnn.apply(layer, params, state, x)
-        np.testing.assert_allclose(module(x), y, rtol=1e-6, atol=1e-6)
-        chex.assert_trees_all_equal(params_from_flax(module, like), (params, state))
-        with pytest.raises(ShapeError, match="missing: heads/1/kernel"):
-            set_nnx_variables(module, {"params": {}})
 
 
 def same(ours, theirs, params, x, *, rtol=1e-9):

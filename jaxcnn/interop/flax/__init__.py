@@ -1,9 +1,10 @@
 """Flax modules as layers, layers as Flax modules, and variables taken over by path.
 
-- `from_linen`, `from_nnx`: a Flax module inside a jaxcnn network
+- `from_linen`: a `flax.linen` module inside a jaxcnn network
 - `to_linen`: a layer or network inside a Flax model
 - `params_from_flax`, `params_to_flax`: variables taken over and given back, checked
-- `nnx_variables`, `set_nnx_variables`: what an `nnx` module holds, as linen's variables
+- `jaxcnn.interop.flax.nnx`: the same for `flax.nnx`: `from_nnx`, `nnx_variables`,
+  `set_nnx_variables`
 
 Names and layouts of the parameters of `Conv`, `Dense` and `BatchNorm` are Flax's, so variables
 pass through as they are. What differs:
@@ -25,23 +26,13 @@ pass through as they are. What differs:
 """
 
 from jaxcnn.interop.flax.linen import LinenLayer, LinenModule, from_linen, to_linen
-from jaxcnn.interop.flax.nnx import NnxLayer, from_nnx
-from jaxcnn.interop.flax.variables import (
-    nnx_variables,
-    params_from_flax,
-    params_to_flax,
-    set_nnx_variables,
-)
+from jaxcnn.interop.flax.variables import params_from_flax, params_to_flax
 
 __all__ = [
     "LinenLayer",
     "LinenModule",
-    "NnxLayer",
     "from_linen",
-    "from_nnx",
-    "nnx_variables",
     "params_from_flax",
     "params_to_flax",
-    "set_nnx_variables",
     "to_linen",
 ]

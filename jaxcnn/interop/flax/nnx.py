@@ -1,10 +1,14 @@
-"""`flax.nnx` modules as layers."""
+"""`flax.nnx` modules as layers, and their variables by path.
+
+Apart from the rest because `flax.nnx` of Flax 0.12 cannot be imported on JAX 0.11, on which
+`flax.linen` works.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -22,8 +26,8 @@ from jaxcnn.interop.flax.call import (
     promotion_of_flax,
     show,
 )
-from jaxcnn.interop.paths import flatten, nest
-from jaxcnn.layer import Context, subkey
+from jaxcnn.interop.paths import fit, flatten, nest
+from jaxcnn.layer import Context, prune, subkey
 from jaxcnn.typing import Array, Key, Params, Spec, State
 
 
@@ -118,6 +122,34 @@ def from_nnx(
         eval_flag=eval_flag,
         mask_argument=mask_argument,
     )
+
+
+def nnx_variables(module: nnx.Module) -> dict[str, Any]:
+    """What an `nnx` module holds, as linen would: `{"params": ..., "batch_stats": ...}`.
+
+    Keys are attributes, and for lists the numbers "0", "1", ... Random streams are left out.
+
+    >>> list(nnx_variables(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))["params"])
+    ['bias', 'kernel']
+    """
+    kept = kept_variables(module)
+    return prune({"params": nest(kept[nnx.Param]), "batch_stats": nest(kept[nnx.Variable])})
+
+
+def set_nnx_variables(module: nnx.Module, variables: Mapping[str, Any]) -> None:
+    """Writes variables, as `params_to_flax` gives them, into an `nnx` module in place.
+
+    Raises:
+      ShapeError: they do not fit the module; each that does not is named.
+    """
+    held = nnx_variables(module)
+    new: dict[type, dict[str, Array]] = {}
+    for kind, name in ((nnx.Param, "params"), (nnx.Variable, "batch_stats")):
+        tree = fit(flatten(variables.get(name, {})), flatten(held.get(name, {})), name)
+        new[kind] = flatten(tree)
+    for path, leaf in nnx.to_flat_state(nnx.state(module)):
+        if not isinstance(leaf, nnx.RngState):
+            leaf.set_value(new[kind_of(leaf)][joined(path)])
 
 
 @functools.lru_cache(maxsize=256)

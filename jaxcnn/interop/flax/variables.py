@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flax import nnx
 from flax.core import meta
 
 from jaxcnn.errors import ShapeError
-from jaxcnn.interop.flax.nnx import joined, kept_variables, kind_of
 from jaxcnn.interop.paths import fit, flatten, invert, nest, rename_paths
 from jaxcnn.layer import prune
-from jaxcnn.typing import Array, Params, State
+from jaxcnn.typing import Params, State
 
 
 def params_from_flax(
-    variables: Mapping[str, Any] | nnx.Module,
+    variables: Mapping[str, Any],
     like: tuple[Params, State],
     *,
     rename: Mapping[str, str] | None = None,
@@ -24,8 +22,8 @@ def params_from_flax(
     """Takes over the variables of a Flax model as `(params, state)`, checked leaf by leaf.
 
     Args:
-      variables: `{"params": ..., "batch_stats": ...}`, as linen's `init` returns, or an
-        `nnx` module.
+      variables: `{"params": ..., "batch_stats": ...}`, as linen's `init` returns; for
+        an nnx module, what `nnx_variables` does.
       like: what the network's `init` returns, or its shapes (`jax.eval_shape`).
       rename: Flax paths to jaxcnn paths, such as `{"Conv_0": "block1/conv"}`, for all that is
         below them; the longest one that fits a path is used. Other paths stay.
@@ -43,8 +41,6 @@ def params_from_flax(
     >>> bool((params["fc"]["kernel"] == theirs["params"]["layers_0"]["kernel"]).all())
     True
     """
-    if isinstance(variables, nnx.Module):
-        variables = nnx_variables(variables)
     given = {name: flatten(tree) for name, tree in meta.unbox(dict(variables)).items()}
     if unknown := sorted(name for name in set(given) - {"params", "batch_stats"} if given[name]):
         raise ShapeError(
@@ -89,31 +85,3 @@ def params_to_flax(
     wanted = {name: flatten(tree) for name, tree in meta.unbox(dict(like)).items()}
     fitted = {name: fit(renamed[name], wanted.get(name, {}), name) for name in renamed}
     return prune(fitted)
-
-
-def nnx_variables(module: nnx.Module) -> dict[str, Any]:
-    """What an `nnx` module holds, as linen would: `{"params": ..., "batch_stats": ...}`.
-
-    Keys are attributes, and for lists the numbers "0", "1", ... Random streams are left out.
-
-    >>> list(nnx_variables(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))["params"])
-    ['bias', 'kernel']
-    """
-    kept = kept_variables(module)
-    return prune({"params": nest(kept[nnx.Param]), "batch_stats": nest(kept[nnx.Variable])})
-
-
-def set_nnx_variables(module: nnx.Module, variables: Mapping[str, Any]) -> None:
-    """Writes variables, as `params_to_flax` gives them, into an `nnx` module in place.
-
-    Raises:
-      ShapeError: they do not fit the module; each that does not is named.
-    """
-    held = nnx_variables(module)
-    new: dict[type, dict[str, Array]] = {}
-    for kind, name in ((nnx.Param, "params"), (nnx.Variable, "batch_stats")):
-        tree = fit(flatten(variables.get(name, {})), flatten(held.get(name, {})), name)
-        new[kind] = flatten(tree)
-    for path, leaf in nnx.to_flat_state(nnx.state(module)):
-        if not isinstance(leaf, nnx.RngState):
-            leaf.set_value(new[kind_of(leaf)][joined(path)])
