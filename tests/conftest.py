@@ -31,7 +31,7 @@ def rng():
 
 
 def nnx_works() -> bool:
-    """Whether `flax.nnx` can be imported: that of Flax 0.12 cannot on JAX 0.11."""
+    """Whether `flax.nnx` can be imported: that of Flax 0.12.8 cannot on JAX 0.11."""
     try:
         importlib.import_module("flax.nnx")
     except (AttributeError, ImportError):

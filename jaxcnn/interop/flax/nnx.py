@@ -1,7 +1,7 @@
 """`flax.nnx` modules as layers, and their variables by path.
 
-Apart from the rest because `flax.nnx` of Flax 0.12 cannot be imported on JAX 0.11, on which
-`flax.linen` works.
+Apart from the rest because `flax.nnx` of Flax 0.12.8 cannot be imported on JAX 0.11 (0.12.12 can),
+where its `flax.linen` works.
 """
 
 from __future__ import annotations
