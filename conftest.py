@@ -17,3 +17,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 from jaxcnn.compilation import use_compile_cache  # noqa: E402  (after the settings)
 
 use_compile_cache()  # many tests compile the same programs
+
+from tests.conftest import nnx_works  # noqa: E402
+
+collect_ignore = [] if nnx_works() else ["jaxcnn/interop/flax/nnx.py", "tests/nnx_modules.py"]

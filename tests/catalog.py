@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+from flax import linen
+
 from jaxcnn import models, nn
+from jaxcnn.interop.flax import from_linen
 from jaxcnn.layer import Layer
+from tests.conftest import nnx_works
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +31,19 @@ def residual(features: int) -> Layer:
         ),
         skip=nn.identity,
     )
+
+
+class LinenBlock(linen.Module):
+    """A block as linen users write it."""
+
+    features: int
+    rate: float = 0.3
+
+    @linen.compact
+    def __call__(self, x, train):
+        x = linen.Conv(self.features, (3, 3), use_bias=False)(x)
+        x = linen.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+        return linen.Dropout(self.rate, deterministic=not train)(linen.relu(x))
 
 
 CATALOG = [
@@ -90,6 +107,18 @@ CATALOG = [
         (4,),
         random=True,
     ),
+    Entry("linen_dense", from_linen(linen.Dense(3)), (4,)),
+    Entry(
+        "linen_norm",
+        from_linen(linen.BatchNorm(momentum=0.9), eval_flag="use_running_average"),
+        (4,),
+    ),
+    Entry(
+        "linen_block",
+        from_linen(LinenBlock(2), train_flag="train", streams=("dropout",)),
+        (4, 4, 2),
+        random=True,
+    ),
     Entry("lenet5_modern", models.lenet5(), (28, 28, 1), small=False),
     Entry("lenet5_1998", models.lenet5(variant="1998"), (28, 28, 1), small=False),
     Entry(
@@ -99,3 +128,11 @@ CATALOG = [
         small=False,
     ),
 ]
+
+if nnx_works():
+    from tests.nnx_modules import BLOCK, LINEAR
+
+    CATALOG += [
+        Entry("nnx_linear", LINEAR, (4,)),
+        Entry("nnx_block", BLOCK, (4, 4, 2), random=True),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 
@@ -27,6 +28,15 @@ def key():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+def nnx_works() -> bool:
+    """Whether `flax.nnx` can be imported: that of Flax 0.12.8 cannot on JAX 0.11."""
+    try:
+        importlib.import_module("flax.nnx")
+    except (AttributeError, ImportError):
+        return False
+    return True
 
 
 def blobs(count: int, *, classes: int = 3, size: int = 12, seed: int = 0) -> Dataset:

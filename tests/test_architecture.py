@@ -11,6 +11,7 @@ import pytest
 
 import jaxcnn
 from jaxcnn import data, functional, losses, metrics, models, nn, optim, train
+from jaxcnn.interop import flax as flax_bridge
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxcnn"
@@ -40,6 +41,7 @@ MAY_IMPORT = {
     "train": ["errors", "typing", "layer", "nn", "api", "metrics", "optim", "data"],
     "report": [],
     "run": ["errors", "storage", "checkpoint"],
+    "interop": ["errors", "typing", "layer"],
 }
 
 
@@ -89,6 +91,15 @@ def test_only_one_module_imports_tensorflow_datasets():
     assert users == ["tfds.py"]
 
 
+def test_only_the_bridge_to_flax_imports_flax():
+    for path in modules():
+        if path.parent != PACKAGE / "interop" / "flax":
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [alias.name for alias in getattr(node, "names", ())]
+                module = getattr(node, "module", None) or ""
+                assert "flax" not in {name.partition(".")[0] for name in [module, *names]}, path
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_files_are_short(path):
     assert len(path.read_text().splitlines()) <= 400
@@ -112,7 +123,9 @@ def test_every_module_and_public_definition_is_documented(path):
 
 
 @pytest.mark.parametrize(
-    "module", [jaxcnn, data, functional, models, nn, optim, train], ids=lambda m: m.__name__
+    "module",
+    [jaxcnn, data, functional, models, nn, optim, train, flax_bridge],
+    ids=lambda m: m.__name__,
 )
 def test_public_names_exist_and_are_all_that_is_public(module):
     assert len(set(module.__all__)) == len(module.__all__)

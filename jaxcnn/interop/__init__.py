@@ -1,0 +1,6 @@
+"""Bridges to other libraries, one module each, imported by name where they are used.
+
+- `jaxcnn.interop.flax`: Flax modules as layers, layers as Flax modules, their variables.
+
+`import jaxcnn` imports none of them, so that nobody waits for a library that goes unused.
+"""
