@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= auto
 
 # make train-NAME DATA=... DATA_DIR=... SEED=... EPOCHS=... RESUME=... ARGS="--flag value"
 DATA ?= auto
@@ -26,10 +27,10 @@ train-%: $(VENV)/installed  ## train an experiment, for example `make train-lene
 	@$(BIN)/python -m experiments.$* $(FLAGS)
 
 test: $(VENV)/installed-dev  ## run the fast tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
 
 test-slow: $(VENV)/installed-dev  ## run the tests that take minutes
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m slow
 
 lint: $(VENV)/installed-dev  ## check style
 	$(BIN)/ruff check .

