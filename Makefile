@@ -11,7 +11,7 @@ FLAGS = $(if $(RESUME),--resume $(RESUME),--data $(DATA)) \
         $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
         $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
-.PHONY: help train-% test test-slow lint format types clean
+.PHONY: help train-% test test-slow bench lint format types clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -29,8 +29,13 @@ train-%: $(VENV)/installed  ## train an experiment, for example `make train-lene
 test: $(VENV)/installed-dev  ## run the fast tests
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
 
+test-slow: export JAXCNN_TEST_OPTIMIZED = 1
 test-slow: $(VENV)/installed-dev  ## run the tests that take minutes
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m slow
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup tests/test_laws.py
+
+bench: $(VENV)/installed  ## measure the training step against plain JAX
+	$(BIN)/python -m benchmarks.lenet_step
 
 lint: $(VENV)/installed-dev  ## check style
 	$(BIN)/ruff check .

@@ -13,6 +13,10 @@ import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Thousands of small programs: compiling is nearly all the time. `make test-slow` repeats the
+# laws with the optimizations that users get; experiments are run as processes, with them.
+if not os.environ.get("JAXCNN_TEST_OPTIMIZED"):
+    jax.config.update("jax_disable_most_optimizations", True)
 
 from jaxcnn.compilation import use_compile_cache  # noqa: E402  (after the settings)
 

@@ -21,6 +21,7 @@ class Entry:
     shape: tuple[int, ...]  # without the batch axis
     random: bool = False  # needs a key while training
     small: bool = True  # small enough for numerical gradients
+    slow: bool = False  # only in the slow suite
 
 
 def residual(features: int) -> Layer:
@@ -119,6 +120,12 @@ CATALOG = [
         (4, 4, 2),
         random=True,
     ),
+    Entry("logistic_regression", models.logistic_regression(3), (4, 4, 1)),
+    Entry("mlp", models.mlp((6, 5), outputs=3, act=nn.tanh), (4,)),
+    Entry("deck_b_net", models.deck_b_net(), (32, 32, 1), small=False, slow=True),
+    Entry("deck_c_net", models.deck_c_net(hidden=32), (28, 28, 1), small=False, slow=True),
+    Entry("deck_d_net", models.deck_d_net(), (32, 32, 3), small=False, slow=True),
+    Entry("resnet20", models.resnet20(), (32, 32, 3), small=False, slow=True),
     Entry("lenet5_modern", models.lenet5(), (28, 28, 1), small=False),
     Entry("lenet5_1998", models.lenet5(variant="1998"), (28, 28, 1), small=False),
     Entry(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -161,7 +163,11 @@ CONSTANTS = [
 
 
 @pytest.mark.parametrize("constant", CONSTANTS)
-@pytest.mark.parametrize("layer", [nn.Dense, nn.Conv])
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Dense, nn.Conv, nn.ConvTranspose, nn.LocallyConnected, nn.Maxout, nn.MultiHeadAttention]
+    + [partial(nn.PatchEmbedding, patch=2), nn.DepthwiseConv],
+)
 def test_layers_refuse_constant_kernels_and_say_why(layer, constant):
     with pytest.raises(ConfigError, match=r"(?s)kernel_init=.*copies.*allow_kernel=True") as e:
         layer(3, kernel_init=constant)

@@ -519,3 +519,8 @@ class TestParity:
         apart = jnp.abs(F.gelu(x) - linen.gelu(x)).max()
         assert 1e-4 < apart < 6e-4
         np.testing.assert_allclose(F.gelu(x), linen.gelu(x, approximate=False), atol=1e-6)
+
+
+def test_a_bare_flax_module_in_a_chain_says_how_to_wrap_it():
+    with pytest.raises(ConfigError, match=r"fc=Dense is a Flax module: wrap it"):
+        nn.chain(fc=linen.Dense(2))

@@ -23,7 +23,8 @@ BATCH = 4
 def _params():
     """One worker gets all tests of an entry, so that it compiles only once."""
     for entry in CATALOG:
-        yield pytest.param(entry, id=entry.name, marks=pytest.mark.xdist_group(entry.name))
+        marks = [pytest.mark.xdist_group(entry.name), *[pytest.mark.slow] * entry.slow]
+        yield pytest.param(entry, id=entry.name, marks=marks)
 
 
 @pytest.fixture(params=_params())
@@ -107,13 +108,18 @@ def test_parameters_are_float32_dicts(entry):
     assert isinstance(params, dict)
     assert isinstance(state, dict)
     assert {leaf.dtype for leaf in jax.tree.leaves((params, state))} <= {jnp.dtype("float32")}
+    with jax.enable_x64(True):  # float64 must be asked for
+        spec = jax.ShapeDtypeStruct((1, *entry.shape), jnp.float32)
+        wide = jax.eval_shape(lambda: jaxcnn.init(entry.layer, jax.random.key(0), spec))
+    assert {leaf.dtype for leaf in jax.tree.leaves(wide)} <= {jnp.dtype("float32")}
 
 
 def test_analytic_equals_numerical_gradient_in_float64(entry):
     if not entry.small:
         pytest.skip("too large for numerical differences; its layers are checked one by one")
+    single = trained(entry)
     with jax.enable_x64(True):
-        params, state = jax.tree.map(lambda a: a.astype(jnp.float64), trained(entry))
+        params, state = jax.tree.map(lambda a: a.astype(jnp.float64), single)
         x = inputs(entry, jnp.float64)
         weights = jnp.asarray(
             np.random.default_rng(0).normal(

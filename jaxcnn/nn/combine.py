@@ -116,6 +116,12 @@ def concat(*xs: Array) -> Array:
 def _checked(layers: dict[str, Layer]) -> tuple[tuple[str, Layer], ...]:
     for name, layer in layers.items():
         check_name(name)
+        # They have methods `init` and `apply` as well, with other arguments.
+        if any(base.__module__.startswith("flax.") for base in type(layer).__mro__):
+            raise ConfigError(
+                f"{name}={type(layer).__name__} is a Flax module: wrap it, "
+                "`interop.flax.from_linen(module)`."
+            )
         if not isinstance(layer, Layer) or isinstance(layer, type):
             raise ConfigError(
                 f"{name}={layer!r} is not a layer: expected a value with methods `init` and "

@@ -47,8 +47,8 @@ class BatchNorm:
     def init(self, key: Key, x: Spec) -> tuple[Params, State]:
         del key  # nothing random
         shape = (x.shape[-1],)
-        params = {"scale": jnp.ones(shape), "bias": jnp.zeros(shape)}
-        return params, {"mean": jnp.zeros(shape), "var": jnp.ones(shape)}
+        params = {"scale": jnp.ones(shape, jnp.float32), "bias": jnp.zeros(shape, jnp.float32)}
+        return params, {"mean": jnp.zeros(shape, jnp.float32), "var": jnp.ones(shape, jnp.float32)}
 
     def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
         if not ctx.train:
@@ -150,7 +150,10 @@ class LocalResponseNorm:
 
 
 def _scale_and_bias(x: Spec) -> Params:
-    return {"scale": jnp.ones(x.shape[-1:]), "bias": jnp.zeros(x.shape[-1:])}
+    return {
+        "scale": jnp.ones(x.shape[-1:], jnp.float32),
+        "bias": jnp.zeros(x.shape[-1:], jnp.float32),
+    }
 
 
 def _check_epsilon(epsilon: float) -> None:

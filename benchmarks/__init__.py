@@ -1,0 +1,1 @@
+"""Measurements of speed. No test asserts them; `make bench` prints them."""
