@@ -81,7 +81,7 @@ class ClassToken:
     def init(self, key: Key, x: Spec) -> tuple[Params, State]:
         del key  # nothing random
         check.images(x, spatial=1)
-        return {"cls": jnp.zeros((1, 1, x.shape[-1]))}, {}
+        return {"cls": jnp.zeros((1, 1, x.shape[-1]), jnp.float32)}, {}
 
     def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
         del ctx  # the same while training
