@@ -55,7 +55,7 @@ class Config:
     beta2: float | None = None
     """For adam and adamw. None: 0.999."""
     epsilon: float | None = None
-    """For rmsprop, adam and adamw. None: 1e-8."""
+    """For adagrad, rmsprop, adam, adamw (None: 1e-8) and lamb (None: 1e-6)."""
     weight_decay: float | None = None
     """L2 factor on kernels, never on biases (decoupled with adamw). None: the recipe."""
     clip_norm: float | None = None
@@ -82,6 +82,9 @@ class Config:
     times at most."""
     label_smoothing: float = 0.0
     """Weight of the uniform distribution in the labels."""
+    preprocess: Literal["scale", "mean-image", "channel-mean", "standardize"] = "scale"
+    """From stored pixels to input: pixels / 255; less the mean image (AlexNet), or each channel's
+    mean (VGG); or that over each channel's deviation (ResNet). Fitted on the training images."""
     shift: int | None = None
     """Augmentation: training images are moved by up to this many pixels. None: the recipe."""
 

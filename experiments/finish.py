@@ -10,7 +10,7 @@ from experiments import pictures
 from experiments.config import C, to_json
 from experiments.job import Experiment, Job
 from experiments.screen import Screen
-from jaxcnn import metrics, report, storage
+from jaxcnn import data, metrics, report, storage
 from jaxcnn.run import RunFolder, environment
 from jaxcnn.train import Fit, make_eval_step, make_evaluator
 
@@ -76,6 +76,7 @@ def finish(
             "train": {"examples": len(job.train), "sha256": job.train.fingerprint},
             "test": {"examples": len(job.test), "sha256": job.test.fingerprint},
         },
+        "prepare": data.to_dict(job.prepare),
         "test": figures,
         "expected": config.expected,
         "met": met,

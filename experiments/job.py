@@ -14,6 +14,7 @@ from jaxcnn.data import Dataset
 from jaxcnn.errors import ConfigError
 from jaxcnn.layer import Layer
 from jaxcnn.train import Monitored, ReduceOnPlateau, RetryOnDivergence, StepBack
+from jaxcnn.train.step import Prepare
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Job(NamedTuple):
     steps_per_epoch: int
     optimizer: Any
     loss: Callable[..., Any]
-    prepare: data.Scale
+    prepare: Prepare
     augment: data.Shift | None
     policies: dict[str, Monitored]
 
@@ -104,11 +105,19 @@ def prepare(experiment: Experiment[C], config: C, screen: Screen) -> tuple[C, Re
             **settings,
         ),
         loss=partial(losses.softmax_cross_entropy, label_smoothing=config.label_smoothing),
-        prepare=data.Scale(),
+        prepare=_PREPARE[config.preprocess](train),
         augment=data.Shift(recipe.shift) if recipe.shift else None,
         policies=_policies(config, recipe),
     )
     return config, recipe, job
+
+
+_PREPARE: dict[str, Callable[[Dataset], Prepare]] = {
+    "scale": lambda train: data.Scale(),
+    "mean-image": data.fit_mean_image,
+    "channel-mean": data.fit_channel_mean,
+    "standardize": data.fit_mean_deviation,
+}
 
 
 def _policies(config: Config, recipe: Recipe) -> dict[str, Monitored]:

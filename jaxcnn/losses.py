@@ -143,7 +143,7 @@ def max_margin(scores: Array, labels: Array, *, margin: float = 1.0) -> Array:
             "For one score an example use `hinge`."
         )
     x = widen(scores)
-    own = jnp.arange(x.shape[1])[None, :] == labels[:, None]  # [N, K]
+    own = jnp.arange(x.shape[1], dtype=labels.dtype)[None, :] == labels[:, None]  # [N, K]
     # By argmax, not max: of equal scores only one gets the gradient.
     rival = jnp.argmax(jnp.where(own, -jnp.inf, x), axis=-1)
     loss = jax.nn.relu(_pick(x, rival) + margin - _pick(x, labels))

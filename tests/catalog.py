@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 
 from flax import linen
 
-from jaxcnn import models, nn
+from jaxcnn import losses, models, nn
 from jaxcnn.interop.flax import from_linen
 from jaxcnn.layer import Layer
+from jaxcnn.typing import Array
 from tests.conftest import nnx_works
 
 
@@ -143,3 +146,41 @@ if nnx_works():
         Entry("nnx_linear", LINEAR, (4,)),
         Entry("nnx_block", BLOCK, (4, 4, 2), random=True),
     ]
+
+
+@dataclasses.dataclass(frozen=True)
+class LossEntry:
+    """A loss, the shape of one example's outputs, and its labels for four examples."""
+
+    name: str
+    loss: Callable[..., Array]
+    outputs: tuple[int, ...]
+    labels: tuple[object, ...]
+
+
+LOSSES = [
+    LossEntry("softmax_cross_entropy", losses.softmax_cross_entropy, (3,), (0, 2, 1, 1)),
+    LossEntry(
+        "softmax_cross_entropy_smoothed",
+        partial(losses.softmax_cross_entropy, label_smoothing=0.1),
+        (3,),
+        (0, 2, 1, 1),
+    ),
+    LossEntry(
+        "softmax_cross_entropy_soft",
+        losses.softmax_cross_entropy,
+        (2,),
+        ((0.25, 0.75), (1.0, 0.0), (0.5, 0.5), (0.0, 1.0)),
+    ),
+    LossEntry(
+        "kl_divergence",
+        losses.kl_divergence,
+        (2,),
+        ((0.25, 0.75), (1.0, 0.0), (0.5, 0.5), (0.0, 1.0)),
+    ),
+    LossEntry("max_margin", losses.max_margin, (3,), (0, 2, 1, 1)),
+    LossEntry("binary_cross_entropy", losses.binary_cross_entropy, (), (0.0, 1.0, 0.25, 1.0)),
+    LossEntry("logistic", losses.logistic, (), (-1.0, 1.0, 1.0, -1.0)),
+    LossEntry("hinge", losses.hinge, (1,), (-1.0, 1.0, 1.0, -1.0)),
+    LossEntry("square", losses.square, (2,), ((0.0, 1.0), (2.0, 3.0), (-1.0, 0.5), (0.0, 0.0))),
+]

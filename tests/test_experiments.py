@@ -96,6 +96,7 @@ def test_the_run_folder_holds_everything(finished):
     assert (config.epochs, config.batch_size, config.data) == (2, 32, "digits")
     record = json.loads((run / "record.json").read_text())
     assert record["test"]["count"] == 360
+    assert record["prepare"] == {"kind": "Scale"}
     assert record["met"] is True
     assert record["data"]["test"]["sha256"].startswith("8de6829b522b293b")
     assert record["environment"]["versions"]["jax"] != "not installed"
@@ -237,6 +238,36 @@ def test_bad_places_are_named(tmp_path, capsys):
     status, err = run_main(capsys, *arguments(tmp_path, "--data", "mnist", "--no-download"))
     assert status == 1
     assert "mnist is in none of the places tried" in err
+
+
+@pytest.mark.parametrize("preprocess", ["mean-image", "channel-mean", "standardize"])
+def test_fitted_statistics_are_stored_with_the_run(tmp_path, capsys, preprocess):
+    from jaxcnn import data
+
+    status, err = run_main(
+        capsys, *arguments(tmp_path, "--epochs", "1", "--preprocess", preprocess)
+    )
+    assert status == 0, err
+    record = json.loads((only_run(tmp_path) / "record.json").read_text())
+    fitted = data.from_dict(record["prepare"])
+    pixels = data.load("digits").train.images / 255
+    mean = pixels.mean(0) if preprocess == "mean-image" else pixels.mean((0, 1, 2))
+    np.testing.assert_allclose(np.asarray(fitted.mean), mean, atol=1e-6)
+
+
+def test_policies_are_settings(tmp_path, capsys):
+    given = ["--plateau", "step-back", "--validation", "100", "--retries", "2", "--epochs", "2"]
+    status, err = run_main(capsys, *arguments(tmp_path, *given))
+    assert status == 0, err
+    run = only_run(tmp_path)
+    newest = sorted((run / "checkpoints").iterdir())[-1]
+    about = json.loads((newest / "manifest.json").read_text())["about"]
+    assert set(about["policies"]) == {"plateau", "divergence"}
+    status, err = run_main(capsys, "--resume", run)
+    assert status == 0, err
+    status, err = run_main(capsys, *arguments(tmp_path, "--plateau", "reduce"))
+    assert status == 2
+    assert "no examples are held out" in err
 
 
 def test_a_diverging_training_names_step_and_layer_and_is_saved(tmp_path, capsys):
