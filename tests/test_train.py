@@ -534,7 +534,9 @@ class TestPolicies:
         settings = self.settings(
             policies={
                 "back": train.Monitored(train.StepBack(patience=1, min_delta=0.02, least=0.1)),
-                "retry": train.Monitored(train.RetryOnDivergence(times=1e3), "train", "loss"),
+                "retry": train.Monitored(
+                    train.RetryOnDivergence(times=1e3, window=100), "train", "loss"
+                ),
             },
         )
         whole = fit(small, **settings)

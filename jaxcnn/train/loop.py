@@ -93,7 +93,8 @@ def fit(
       on_record: called with each line of the log.
       on_epoch: called after each epoch, and its evaluation, with the epochs done and the
         progress, which is only lent: copy what is to be kept.
-      should_stop: asked after each step; True ends the training there.
+      should_stop: asked after each step; True ends the training there, or, with a policy that
+        watches "train", at the end of the interval of the log.
 
     Returns:
       A `Fit`.
@@ -221,7 +222,9 @@ def fit(
         step += 1
         stop = should_stop()
         epoch_over = step % per_epoch == 0
-        if not (epoch_over or stop or (step % per_epoch) % log_every == 0):
+        interval_over = epoch_over or (step % per_epoch) % log_every == 0
+        # A policy must see whole intervals, or a resumed training would decide otherwise.
+        if not interval_over and (control.watches_training or not stop):
             continue
         if pending is not None:
             report(pending)
