@@ -31,7 +31,7 @@ test: $(VENV)/installed-dev  ## run the fast tests
 
 test-slow: export JAXCNN_TEST_OPTIMIZED = 1
 test-slow: $(VENV)/installed-dev  ## run the tests that take minutes
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m slow
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m slow --timeout 1200
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup tests/test_laws.py
 
 bench: $(VENV)/installed  ## measure the training step against plain JAX

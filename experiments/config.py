@@ -94,6 +94,9 @@ class Config:
     """Images at a time in evaluation; does not change results."""
     log_every: int = 50
     """Steps between lines of the metrics log."""
+    steps_per_call: int | None = None
+    """Steps that one call of the compiled program makes; does not change results. None: as many
+    as take two seconds, which is also how long Ctrl-C may wait."""
     keep: int = 2
     """Checkpoints kept; one is saved after each epoch."""
     expected: float | None = None
@@ -109,7 +112,14 @@ class Config:
 
 C = TypeVar("C", bound=Config)
 
-_UNCHECKED = {"data_dir", "download", "out", "resume", "keep"}  # may change on resuming
+_UNCHECKED = {
+    "data_dir",
+    "download",
+    "out",
+    "resume",
+    "keep",
+    "steps_per_call",
+}  # may change on resuming
 
 
 def resolve(config: C, recipe: Recipe) -> tuple[C, Recipe]:
@@ -125,7 +135,7 @@ def resolve(config: C, recipe: Recipe) -> tuple[C, Recipe]:
 
 def check(config: Config) -> None:
     """Raises `ConfigError` for numbers that are out of range before anything is loaded."""
-    for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "keep"):
+    for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "keep", "steps_per_call"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected 1 or more.")

@@ -101,7 +101,7 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: Callable[[]
         listed = ", ".join(f"{k} {v:.1f} s" for k, v in parts.items() if k in _READY)
         screen.say(
             f"first step {total:.1f} s after the start ({listed}; "
-            f"compiled programs {'cached in ' + str(cache) if cache else 'not cached'})"
+            f"{cache.summary() if cache else 'compiled programs are not cached'})"
         )
         steps = recipe.epochs * job.steps_per_epoch
         screen.start(recipe.epochs, steps, 0 if start is None else int(start.train_state.step))
@@ -126,6 +126,7 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: Callable[[]
             start=start,
             policies=job.policies,
             log_every=config.log_every,
+            steps_per_call=config.steps_per_call,
             on_ready=ready,
             on_record=record,
             on_epoch=lambda epoch, progress: save(progress),

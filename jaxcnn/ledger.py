@@ -15,6 +15,8 @@ import jax
 import jax.extend.core
 
 from jaxcnn.api import apply, input_spec
+from jaxcnn.functional.lowering import choice
+from jaxcnn.functional.lowering.choice import lowering
 from jaxcnn.layer import Context, Layer
 from jaxcnn.typing import Array, Params, Spec, State
 
@@ -28,6 +30,7 @@ class Row:
     output: tuple[int, ...]  # without the batch axis
     params: int
     macs: int
+    lowering: str = ""  # how it is computed here, such as "canonical", or with which layer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +51,24 @@ class Ledger:
         return sum(row.macs for row in self.rows)
 
     def __str__(self) -> str:
-        head = ("layer", "kind", "output", "parameters", "multiply-adds")
+        head = ("layer", "kind", "output", "parameters", "multiply-adds", "computed by")
         body = [
-            (row.path, _kind(row.layer), _size(row.output), _number(row.params), _number(row.macs))
+            (
+                row.path,
+                _kind(row.layer),
+                _size(row.output),
+                _number(row.params),
+                _number(row.macs),
+                row.lowering,
+            )
             for row in self.rows
         ]
-        total = ("total", "", "", f"{self.params:,}", f"{self.macs:,}")
-        cells = [head, ("input", "", _size(self.input), "", ""), *body, total]
+        total = ("total", "", "", f"{self.params:,}", f"{self.macs:,}", "")
+        cells = [head, ("input", "", _size(self.input), "", "", ""), *body, total]
         widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
         lines = [
             "  ".join(
-                cell.rjust(width) if i >= 3 else cell.ljust(width)
+                cell.rjust(width) if i in (3, 4) else cell.ljust(width)
                 for i, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
             for row in cells
@@ -77,7 +87,9 @@ def ledger(model: Layer, x: Array | Spec | Sequence[int]) -> Ledger:
     Returns:
       A `Ledger` with a row for each layer that holds no others or owns parameters or
       multiply-adds itself. One multiply-add is two floating-point operations. Padded cells
-      count, as in hand counts; pooling, activations and normalization do not.
+      count, as in hand counts; pooling, activations and normalization do not. Counted is the
+      convolution as it is defined, whichever way it is computed here (`functional.lowering`);
+      that way, for this platform, stands in the last column.
 
     Raises:
       JaxcnnError: a layer does not fit its input; a note names the layer.
@@ -99,6 +111,7 @@ def ledger(model: Layer, x: Array | Spec | Sequence[int]) -> Ledger:
     output = jax.eval_shape(run, params, state, spec)
     calls.append(("", model, spec, output))
 
+    ways = _ways(calls, params, state)
     own_macs: dict[str, int] = {}
     own_params: dict[str, int] = {}
     paths = [path for path, *_ in calls]
@@ -117,7 +130,12 @@ def ledger(model: Layer, x: Array | Spec | Sequence[int]) -> Ledger:
     for path, layer, _, y in calls:
         if path not in parents or own_params[path] or own_macs[path]:
             rows[path] = Row(
-                path or "(root)", layer, tuple(y.shape[1:]), own_params[path], own_macs[path]
+                path or "(root)",
+                layer,
+                tuple(y.shape[1:]),
+                own_params[path],
+                own_macs[path],
+                ways.get(path, ""),
             )
     return Ledger(tuple(spec.shape[1:]), tuple(rows.values()))
 
@@ -136,7 +154,35 @@ def _macs(layer: Layer, params: Params, state: State, x: Spec) -> int:
     def run(params: Params, state: State, x: Array) -> Array:
         return layer.apply(params, state, x, Context())[0]
 
-    return count_macs(jax.make_jaxpr(run)(params, state, x).jaxpr)
+    with lowering("xla"):  # the operations as they are defined
+        return count_macs(jax.make_jaxpr(run)(params, state, x).jaxpr)
+
+
+def _ways(
+    calls: list[tuple[str, Layer, Spec, Spec]], params: Params, state: State
+) -> dict[str, str]:
+    """By path, how a layer is computed: noted while it is traced."""
+
+    def trace(path: str, layer: Layer, x: Spec) -> list[choice.Choice]:
+        def run(params: Params, state: State, x: Array) -> Array:
+            return layer.apply(params, state, x, Context())[0]
+
+        with choice.recorded() as choices:
+            jax.eval_shape(run, _at(params, path), _at(state, path), x)
+        return choices
+
+    containers = {path.rpartition("/")[0] for path, *_ in calls if path}
+    ways = {}
+    for path, layer, x, _ in calls:
+        if path not in containers:
+            names = [each.lowering for each in trace(path, layer, x)]
+            ways[path] = ", ".join(dict.fromkeys(names))
+    root, model, x, _ = calls[-1]
+    for fused in trace(root, model, x):
+        for path in fused.layers:
+            first = fused.layers[0]
+            ways[path] = fused.lowering if path == first else f"with {first.rpartition('/')[2]}"
+    return ways
 
 
 def count_macs(jaxpr: Any) -> int:

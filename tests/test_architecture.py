@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "models": ["errors", "typing", "layer", "functional", "initializers", "nn"],
     "api": ["errors", "typing", "layer"],
     "features": ["typing", "layer", "api"],
-    "ledger": ["typing", "layer", "api"],
+    "ledger": ["typing", "layer", "functional", "api"],
     "optim": ["errors", "typing", "parameters"],
     "data": ["errors", "typing", "layer", "storage"],
     "compilation": ["data"],

@@ -91,7 +91,12 @@ class TestPolicies:
         )
         whole = fit(small, **settings)
         asked = []
-        first = fit(small, **settings, should_stop=lambda: asked.append(1) or len(asked) >= stop_at)
+        first = fit(
+            small,
+            **settings,
+            steps_per_call=1,
+            should_stop=lambda: asked.append(1) or len(asked) >= stop_at,
+        )
         second = fit(small, **settings, start=first.progress)
         chex.assert_trees_all_equal(second.progress.train_state, whole.progress.train_state)
         assert second.progress.policies == whole.progress.policies

@@ -230,7 +230,9 @@ class TestFit:
     def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(self, small, stop_at):
         whole = fit(small)
         asked = []
-        first = fit(small, should_stop=lambda: asked.append(1) or len(asked) >= stop_at)
+        first = fit(
+            small, steps_per_call=1, should_stop=lambda: asked.append(1) or len(asked) >= stop_at
+        )
         assert not first.finished
         assert int(first.train_state.step) == stop_at
         second = fit(small, start=first.train_state)

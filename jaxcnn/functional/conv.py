@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax import lax
 
 from jaxcnn.errors import ConfigError, ShapeError
 from jaxcnn.functional import check
+from jaxcnn.functional.lowering import canonical, choice, gemm, reference, winograd
+from jaxcnn.functional.lowering.choice import ConvImpl
+from jaxcnn.functional.lowering.geometry import Geometry
 from jaxcnn.functional.padding import PaddingMode, pad
 from jaxcnn.functional.window import Padding, Rounding, Size, per_axis, resolve_padding
 from jaxcnn.typing import Array, describe
-
-_LAYOUTS = {
-    1: ("NWC", "WIO", "NWC"),
-    2: ("NHWC", "HWIO", "NHWC"),
-    3: ("NDHWC", "DHWIO", "NDHWC"),
-}
 
 
 def conv(
@@ -29,6 +25,7 @@ def conv(
     dilation: Size = 1,
     groups: int = 1,
     rounding: Rounding = "exact",
+    impl: ConvImpl = "auto",
 ) -> Array:
     """Convolution over 1, 2 or 3 spatial axes, as many as `x` has.
 
@@ -49,6 +46,8 @@ def conv(
       groups: channels are split into as many groups that do not see each other;
         `groups=C_in` is depthwise.
       rounding: "exact" refuses a stride that leaves a rest, "floor" leaves the rest out.
+      impl: how it is computed, for research and tests: "auto" chooses by platform and shape;
+        see `functional.lowering`. The function is the same to rounding.
 
     Returns:
       [N, *space', C_out], in the dtype of `x`.
@@ -69,8 +68,39 @@ def conv(
 
     Source: deck A, "convolution layer".
     """
+    geometry, x = prepare(
+        x, kernel, bias, stride, padding, padding_mode, dilation, groups, rounding
+    )
+    name = choice.conv_lowering(impl, x, kernel, geometry)
+    choice.note("conv", name)
+    return _LOWERINGS[name](x, kernel, bias, geometry)
+
+
+_LOWERINGS = {
+    "xla": reference.conv,
+    "canonical": canonical.conv,
+    "gemm": gemm.conv,
+    "winograd": winograd.conv,
+}
+
+
+def prepare(
+    x: Array,
+    kernel: Array,
+    bias: Array | None,
+    stride: Size,
+    padding: Padding,
+    padding_mode: PaddingMode,
+    dilation: Size,
+    groups: int,
+    rounding: Rounding,
+) -> tuple[Geometry, Array]:
+    """Checks the arguments of `conv`; what is left to compute, and on what.
+
+    Padding other than zeros is put around `x` here: no lowering has to know it.
+    """
     rank = check.images(x)
-    if rank not in _LAYOUTS:
+    if rank not in reference.LAYOUTS:
         raise ShapeError(f"got {describe(x)}: 1, 2 or 3 spatial axes are supported, not {rank}.")
     _check_kernel(x, kernel, bias, groups, rank)
     strides = per_axis(stride, rank, "stride")
@@ -78,19 +108,10 @@ def conv(
     pads = resolve_padding(
         x.shape[1:-1], kernel.shape[:-2], strides, dilations, padding, rounding=rounding
     )
-    if padding_mode != "zeros":  # XLA's convolution pads with zeros only
+    if padding_mode != "zeros":
         x = pad(x, pads, mode=padding_mode)
         pads = ((0, 0),) * rank
-    y = lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=strides,
-        padding=pads,
-        rhs_dilation=dilations,
-        dimension_numbers=_LAYOUTS[rank],
-        feature_group_count=groups,
-    )
-    return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+    return Geometry(strides, pads, dilations, groups), x
 
 
 def conv1d(
@@ -104,6 +125,7 @@ def conv1d(
     dilation: Size = 1,
     groups: int = 1,
     rounding: Rounding = "exact",
+    impl: ConvImpl = "auto",
 ) -> Array:
     """Convolution of sequences [N, L, C_in] with kernels [l, C_in / groups, C_out].
 
@@ -126,6 +148,7 @@ def conv1d(
         dilation=dilation,
         groups=groups,
         rounding=rounding,
+        impl=impl,
     )
 
 
@@ -140,6 +163,7 @@ def conv2d(
     dilation: Size = 1,
     groups: int = 1,
     rounding: Rounding = "exact",
+    impl: ConvImpl = "auto",
 ) -> Array:
     """Convolution of images [N, H, W, C_in] with kernels [h, w, C_in / groups, C_out].
 
@@ -156,6 +180,7 @@ def conv2d(
         dilation=dilation,
         groups=groups,
         rounding=rounding,
+        impl=impl,
     )
 
 
@@ -170,6 +195,7 @@ def conv3d(
     dilation: Size = 1,
     groups: int = 1,
     rounding: Rounding = "exact",
+    impl: ConvImpl = "auto",
 ) -> Array:
     """Convolution of volumes [N, D, H, W, C_in] with kernels [d, h, w, C_in / groups, C_out].
 
@@ -186,6 +212,7 @@ def conv3d(
         dilation=dilation,
         groups=groups,
         rounding=rounding,
+        impl=impl,
     )
 
 
@@ -204,6 +231,7 @@ def true_conv(
     dilation: Size = 1,
     groups: int = 1,
     rounding: Rounding = "exact",
+    impl: ConvImpl = "auto",
 ) -> Array:
     """Convolution as in mathematics: `conv` with the kernel flipped along every window axis.
 
@@ -230,6 +258,7 @@ def true_conv(
         dilation=dilation,
         groups=groups,
         rounding=rounding,
+        impl=impl,
     )
 
 

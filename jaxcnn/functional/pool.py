@@ -10,6 +10,8 @@ from jax import lax
 
 from jaxcnn.errors import ShapeError
 from jaxcnn.functional import check
+from jaxcnn.functional.lowering import choice, mask, reference
+from jaxcnn.functional.lowering.choice import PoolImpl
 from jaxcnn.functional.precision import widen
 from jaxcnn.functional.window import Padding, Rounding, Size, per_axis, resolve_padding
 from jaxcnn.typing import Array, describe
@@ -22,6 +24,7 @@ def max_pool(
     stride: Size | None = None,
     padding: Padding = "VALID",
     rounding: Rounding = "exact",
+    impl: PoolImpl = "auto",
 ) -> Array:
     """The largest value of each window.
 
@@ -31,6 +34,7 @@ def max_pool(
       stride: cells between neighbouring windows; None means `window` (no overlap).
       padding: "VALID", "SAME", P, or (low, high) for each axis; filled with minus infinity.
       rounding: "exact" refuses a stride that leaves a rest, "floor" leaves the rest out.
+      impl: how it is computed, for research and tests; see `functional.lowering`.
 
     Returns:
       [N, *space', C]. The gradient goes to the first maximum of a window.
@@ -46,7 +50,11 @@ def max_pool(
     Source: deck A, "max pooling".
     """
     windows, strides, pads = _geometry(x, window, stride, padding, rounding)
-    return lax.reduce_window(x, -jnp.inf, lax.max, windows, strides, pads)
+    inner = windows[1:-1], strides[1:-1], tuple(pads[1:-1])
+    name = choice.pool_lowering(impl, inner[0])
+    choice.note("max_pool", name)
+    pool = mask.max_pool if name == "mask" else reference.max_pool
+    return pool(x, *inner)
 
 
 def sum_pool(

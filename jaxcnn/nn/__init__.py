@@ -24,7 +24,7 @@ from jaxcnn.nn.attention import (
     gelu_mlp,
 )
 from jaxcnn.nn.combine import Branch, Chain, add, branch, chain, concat
-from jaxcnn.nn.conv import Conv, ConvTranspose, DepthwiseConv, LocallyConnected, separable_conv
+from jaxcnn.nn.conv import Conv, ConvTranspose, DepthwiseConv, LocallyConnected
 from jaxcnn.nn.edit import replace_layers
 from jaxcnn.nn.linear import Dense, Maxout
 from jaxcnn.nn.norm import BatchNorm, GroupNorm, LayerNorm, LocalResponseNorm
@@ -52,6 +52,7 @@ from jaxcnn.nn.pool import (
     MaxPool,
     Subsample,
 )
+from jaxcnn.nn.separable import separable_conv
 
 __all__ = [
     "AvgPool",

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jaxcnn.errors import ConfigError, ShapeError
 from jaxcnn.layer import Context, Layer, call, check_name, init_child, prune
+from jaxcnn.nn.fusion import fuse
 from jaxcnn.typing import Array, Key, Params, Spec, State, describe
 
 
@@ -33,7 +34,12 @@ class Chain:
 
     def apply(self, params: Params, state: State, x: Array, ctx: Context) -> tuple[Array, State]:
         new_state = {}
-        for name, layer in self.layers:
+        rest = self.layers
+        while rest:
+            if (fused := fuse(rest, params, x, ctx)) is not None:
+                x, rest = fused.y, rest[fused.layers :]
+                continue
+            (name, layer), rest = rest[0], rest[1:]
             x, new_state[name] = call(layer, name, params, state, x, ctx)
         return x, prune(new_state)
 

@@ -20,6 +20,7 @@ from jaxcnn.train.clock import Clock
 from jaxcnn.train.control import Control, Monitored, Progress, copy_state
 from jaxcnn.train.evaluate import make_evaluator
 from jaxcnn.train.fault import find_fault
+from jaxcnn.train.pace import Pace
 from jaxcnn.train.state import TrainState, init_train_state
 from jaxcnn.train.step import Prepare, as_stored, make_eval_step, make_train_step
 from jaxcnn.typing import Array, Key, Loss, Spec
@@ -57,6 +58,7 @@ def fit(
     start: TrainState | Progress | None = None,
     policies: Mapping[str, Monitored] | None = None,
     log_every: int = 50,
+    steps_per_call: int | None = None,
     top_k: Sequence[int] = (1,),
     on_ready: Callable[[dict[str, float]], None] = lambda seconds: None,
     on_record: Callable[[Record], None] = lambda record: None,
@@ -88,12 +90,15 @@ def fit(
         interval of the log. A policy may go back to an earlier step, which is then repeated.
       log_every: steps of an interval; the metrics of an interval are fetched one interval
         late, so that the device never waits.
+      steps_per_call: steps that one call of the compiled program makes, at most; None: as many
+        as take two seconds. Results do not depend on it. Python sees the training between
+        calls, so it is also how long a request to stop may wait.
       top_k: see `metrics.classification`.
       on_ready: called once before the first step with the seconds of "init" and "compile".
       on_record: called with each line of the log.
       on_epoch: called after each epoch, and its evaluation, with the epochs done and the
         progress, which is only lent: copy what is to be kept.
-      should_stop: asked after each step; True ends the training there, or, with a policy that
+      should_stop: asked after each call; True ends the training there, or, with a policy that
         watches "train", at the end of the interval of the log.
 
     Returns:
@@ -108,6 +113,7 @@ def fit(
         if not isinstance(number, int) or number < 1:
             raise ConfigError(f"{name}={number!r} is not allowed: expected a positive int.")
     per_epoch = steps_per_epoch(len(dataset), batch_size)
+    pace = Pace(steps_per_call)
     clock = Clock()
     key = jax.random.key(seed)
     if start is None:
@@ -138,10 +144,15 @@ def fit(
         )  # fmt: skip
 
     def advance(
-        ts: TrainState, counts: Any, order: Array, images: Array, labels: Array, key: Key
+        ts: TrainState, counts: Any, order: Array, images: Array, labels: Array, key: Key, n: Array
     ) -> tuple[TrainState, Any, Array]:
-        ts, new = train_step(ts, batch_at(ts.step, order, images, labels, key), key)
-        return ts, metrics.add(counts, new), optim.learning_rate(ts.opt_state)
+        def one(_: Array, carry: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
+            ts, counts = carry
+            ts, new = train_step(ts, batch_at(ts.step, order, images, labels, key), key)
+            return ts, metrics.add(counts, new)
+
+        ts, counts = jax.lax.fori_loop(0, n, one, (ts, counts))
+        return ts, counts, optim.learning_rate(ts.opt_state)
 
     make_order = jax.jit(epoch_order, static_argnums=(2, 3))
     order = make_order(key, step // per_epoch, len(dataset), batch_size)
@@ -155,7 +166,9 @@ def fit(
 
     jax.block_until_ready(ts)
     clock.lap("init")
-    lowered = jax.jit(advance, donate_argnums=(0, 1)).lower(ts, zero(), order, images, labels, key)
+    lowered = jax.jit(advance, donate_argnums=(0, 1)).lower(
+        ts, zero(), order, images, labels, key, np.int32(1)
+    )
     run = lowered.compile()
     clock.lap("compile")
     on_ready(dict(clock.seconds))
@@ -218,8 +231,12 @@ def fit(
     counts = zero()
     clock.reported = clock.now()
     while step < epochs * per_epoch:
-        ts, counts, rate = run(ts, counts, order, images, labels, key)
-        step += 1
+        place = step % per_epoch
+        steps = pace.steps(min(log_every - place % log_every, per_epoch - place))
+        with pace.watch() as results:
+            ts, counts, rate = run(ts, counts, order, images, labels, key, np.int32(steps))
+            results.append(rate)
+        step += steps
         stop = should_stop()
         epoch_over = step % per_epoch == 0
         interval_over = epoch_over or (step % per_epoch) % log_every == 0

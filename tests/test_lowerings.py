@@ -1,0 +1,301 @@
+"""Every lowering of convolution and pooling against XLA's own operation and its gradient."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from jax.sharding import PartitionSpec as P
+
+import jaxcnn
+from jaxcnn import functional as F
+from jaxcnn import losses, models, nn, optim, train
+from jaxcnn.errors import ConfigError
+from jaxcnn.typing import Batch
+from tests.test_ops_reference import checked
+
+TOLERANCE = {jnp.float32: 1e-5, jnp.float64: 1e-12}
+
+
+def relative(one, other):
+    """Largest difference over the largest entry."""
+    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    assert one.shape == other.shape
+    return np.abs(one - other).max(initial=0) / max(np.abs(other).max(initial=0), 1e-30)
+
+
+def assert_same(function, reference, arguments, dtype):
+    """Outputs and gradients of two functions of the same arrays."""
+    with jax.enable_x64(dtype is jnp.float64):
+        arguments = [jnp.asarray(a, dtype) for a in arguments]
+
+        def run(function, *arguments):
+            y, back = jax.vjp(function, *arguments)
+            g = jnp.asarray(np.random.default_rng(7).normal(size=y.shape), dtype)
+            return y, *back(g)
+
+        got = jax.jit(lambda *a: run(function, *a))(*arguments)
+        wanted = jax.jit(lambda *a: run(reference, *a))(*arguments)
+    for one, other in zip(got, wanted, strict=True):
+        assert one.dtype == other.dtype == dtype
+        assert relative(one, other) < TOLERANCE[dtype]
+
+
+def arrays(case, channels, features):
+    rng = np.random.default_rng(case["seed"])
+    kernel = (*case["window"], channels // case.get("groups", 1), features)
+    made = [rng.normal(size=s) for s in ((case["n"], *case["size"], channels), kernel, (features,))]
+    # Whole numbers make ties, and products of them are exact.
+    return [np.round(a) for a in made] if case["ties"] else made
+
+
+pair = st.tuples(st.integers(0, 2), st.integers(0, 2))
+convolutions = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 999),
+        "dtype": st.sampled_from([jnp.float32, jnp.float64]),
+        "n": st.integers(1, 3),
+        "size": st.tuples(st.integers(5, 9), st.integers(5, 9)),
+        "window": st.tuples(st.integers(1, 4), st.integers(1, 4)),
+        "stride": st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        "dilation": st.integers(1, 2),
+        "groups": st.sampled_from([1, 1, 2]),
+        "padding": st.one_of(st.sampled_from(["VALID", "SAME"]), st.tuples(pair, pair)),
+        "ties": st.booleans(),
+    }
+)
+
+
+def check_canonical(case):
+    case = dict(case)
+    if any(
+        case["dilation"] * (w - 1) >= s for w, s in zip(case["window"], case["size"], strict=True)
+    ):
+        case["dilation"] = 1
+
+    def conv(impl):
+        return lambda x, k, b: F.conv2d(
+            x, k, b, stride=case["stride"], padding=case["padding"], dilation=case["dilation"],
+            groups=case["groups"], rounding="floor", impl=impl,
+        )  # fmt: skip
+
+    assert_same(conv("canonical"), conv("xla"), arrays(case, 4, 6), case["dtype"])
+
+
+def check_gemm(case):
+    case = dict(case, groups=1)
+
+    def conv(impl):
+        return lambda x, k, b: F.conv2d(
+            x, k, b, stride=case["stride"], padding=case["padding"], rounding="floor", impl=impl
+        )
+
+    assert_same(conv("gemm"), conv("xla"), arrays(case, 2, 5), case["dtype"])
+
+
+def check_winograd(case):
+    case = dict(case, window=(3, 3), groups=1)
+
+    def conv(impl):
+        return lambda x, k, b: F.conv2d(x, k, b, padding=case["padding"], impl=impl)
+
+    assert_same(conv("winograd"), conv("xla"), arrays(case, 3, 4), case["dtype"])
+
+
+def check_fused(case):
+    case = dict(case, groups=1)
+    pads = case["padding"]
+    if not isinstance(pads, tuple):
+        pads = ((1, 1), (1, 1))
+    # Even sizes, which "block" needs: one more cell where the window leaves an odd number.
+    pads = tuple(
+        (low, high + (size + low + high - w + 1) % 2)
+        for (low, high), size, w in zip(pads, case["size"], case["window"], strict=True)
+    )
+
+    def run(impl):
+        return lambda x, k, b: F.conv_relu_pool(x, k, b, padding=pads, impl=impl)
+
+    for impl in ("canonical", "gemm", "block"):
+        assert_same(run(impl), run("xla"), arrays(case, 2, 3), case["dtype"])
+
+
+def check_pool(case):
+    images = np.random.default_rng(case["seed"]).normal(size=(case["n"], *case["size"], 3))
+    images = np.round(images) if case["ties"] else images
+    window = tuple(min(w, 3) for w in case["window"])
+    padding = case["padding"]
+    if isinstance(padding, tuple):  # at least one cell of every window lies in the image
+        padding = tuple(
+            tuple(min(p, w - 1) for p in pads) for pads, w in zip(padding, window, strict=True)
+        )
+
+    def pool(impl):
+        return lambda x: F.max_pool(
+            x, window, stride=case["stride"], padding=padding, rounding="floor", impl=impl
+        )
+
+    assert_same(pool("mask"), pool("xla"), [images], case["dtype"])
+
+
+test_canonical, test_canonical_many = checked(check_canonical, convolutions)
+test_gemm, test_gemm_many = checked(check_gemm, convolutions)
+test_winograd, test_winograd_many = checked(check_winograd, convolutions)
+test_fused, test_fused_many = checked(check_fused, convolutions)
+test_pool, test_pool_many = checked(check_pool, convolutions)
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 3), (2, 4, 5, 4, 3)], ids=["1d", "3d"])
+def test_canonical_in_other_ranks(shape, rng):
+    window = (2,) * (len(shape) - 2)
+    arguments = [rng.normal(size=shape), rng.normal(size=(*window, 3, 4)), rng.normal(size=4)]
+    assert_same(
+        lambda *a: F.conv(*a, padding=1, stride=2, rounding="floor", impl="canonical"),
+        lambda *a: F.conv(*a, padding=1, stride=2, rounding="floor", impl="xla"),
+        arguments,
+        jnp.float64,
+    )
+
+
+def test_a_nan_comes_through(rng):
+    x = jnp.asarray(rng.normal(size=(1, 6, 6, 2)), jnp.float32).at[0, 3, 3, 1].set(jnp.nan)
+    for impl in ("xla", "mask"):
+        assert jnp.isnan(F.max_pool(x, 2, impl=impl)).sum() == 1
+        assert jnp.isnan(jax.vjp(lambda x, i=impl: F.max_pool(x, 2, impl=i), x)[0]).sum() == 1
+    kernel = jnp.ones((1, 1, 2, 3))
+    for impl in ("xla", "canonical", "gemm", "block"):
+        assert jnp.isnan(F.conv_relu_pool(x, kernel, impl=impl)).sum() == 3, impl
+
+
+def test_second_derivatives(rng):
+    x = jnp.asarray(rng.normal(size=(2, 6, 6, 2)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 2, 3)), jnp.float32)
+
+    def curvature(impl):
+        def objective(kernel):
+            return jnp.sum(F.conv2d(x, kernel, impl=impl) ** 3)
+
+        forward = jax.jvp(jax.grad(objective), (kernel,), (kernel,))[1]
+        reverse = jax.grad(lambda k: jnp.vdot(jax.grad(objective)(k), kernel))(kernel)
+        return forward, reverse
+
+    wanted = curvature("xla")
+    for impl in ("canonical", "gemm", "winograd"):
+        for one, other in zip(curvature(impl), wanted, strict=True):
+            assert relative(one, other) < 1e-5
+
+
+def test_forward_mode_needs_xla():
+    model = models.lenet5()
+    params, state = jaxcnn.init(model, jax.random.key(0), (28, 28, 1))
+    x = jnp.ones((1, 28, 28, 1))
+
+    def run(x):
+        return jaxcnn.apply(model, params, state, x)[0]
+
+    with F.lowering("xla"):
+        _, tangent = jax.jvp(run, (x,), (x,))
+    assert tangent.shape == (1, 10)
+    with pytest.raises(TypeError, match="custom_vjp"):
+        jax.jvp(run, (x,), (x,))
+
+
+def test_maps_over_a_batch_of_kernels(rng):
+    x = jnp.asarray(rng.normal(size=(2, 6, 6, 2)), jnp.float32)
+    kernels = jnp.asarray(rng.normal(size=(4, 3, 3, 2, 3)), jnp.float32)
+    wanted = jax.vmap(lambda k: F.conv2d(x, k, impl="xla"))(kernels)
+    for impl in ("canonical", "gemm", "winograd"):
+        got = jax.vmap(lambda k, i=impl: F.conv2d(x, k, impl=i))(kernels)
+        assert relative(got, wanted) < 1e-5
+
+
+@pytest.mark.parametrize("impl", ["xla", "canonical", "gemm", "winograd"])
+def test_shard_map_sums_the_gradient_of_what_is_shared(impl, rng):
+    x = jnp.asarray(rng.normal(size=(8, 6, 6, 2)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 2, 3)), jnp.float32)
+
+    def gradient(x, kernel):
+        return jax.grad(lambda k: jnp.sum(F.conv2d(x, k, impl=impl) ** 2))(kernel)
+
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = jax.shard_map(gradient, mesh=mesh, in_specs=(P("data"), P()), out_specs=P())
+    assert relative(jax.jit(split)(x, kernel), gradient(x, kernel)) < 1e-5
+
+
+def test_a_chain_fuses_unless_somebody_looks(rng):
+    model = models.lenet5()
+    params, state = jaxcnn.init(model, jax.random.key(0), (28, 28, 1))
+    x = jnp.asarray(rng.normal(size=(3, 28, 28, 1)), jnp.float32)
+    fused = jax.make_jaxpr(lambda x: jaxcnn.apply(model, params, state, x)[0])(x)
+    assert "conv_general_dilated" not in str(fused)
+    maps = jaxcnn.features(model, params, state, x)
+    assert [n for n in maps if n[:4] in ("conv", "act1", "act2", "pool")] == [
+        "conv1", "act1", "pool1", "conv2", "act2", "pool2",
+    ]  # fmt: skip
+    assert relative(jaxcnn.apply(model, params, state, x)[0], maps["logits"]) < 1e-5
+
+
+def test_an_odd_map_is_not_fused_and_the_error_names_the_pool():
+    model = nn.chain(conv=nn.Conv(4, 5), act=nn.relu, pool=nn.MaxPool(2))
+    with pytest.raises(jaxcnn.errors.ShapeError, match="stride 2 does not fit") as caught:
+        jaxcnn.init(model, jax.random.key(0), (9, 9, 1))
+    assert "in layer pool" in caught.value.__notes__[0]
+
+
+def test_the_ledger_shows_the_choice_and_counts_the_convolution():
+    table = jaxcnn.ledger(models.lenet5(), (28, 28, 1))
+    ways = {row.path: row.lowering for row in table.rows}
+    assert (ways["conv1"], ways["act1"], ways["pool1"]) == ("block", "with conv1", "with conv1")
+    assert table.macs == 416_520
+    with F.lowering("xla"):
+        plain = jaxcnn.ledger(models.lenet5(), (28, 28, 1))
+    assert {row.lowering for row in plain.rows} == {"", "xla"}
+    assert plain.macs == 416_520
+    alexnet = {
+        row.path: row.lowering for row in jaxcnn.ledger(models.alexnet(), (227, 227, 3)).rows
+    }
+    assert [alexnet[f"conv{i}"] for i in range(1, 6)] == ["gemm", "canonical", *["winograd"] * 3]
+
+
+NAIVE = re.compile(r"convolution\([^\n]*dim_labels=(?!b01f_01io->b01f)")
+
+
+def test_a_scanned_step_holds_no_naive_convolution():
+    model, optimizer = models.deck_c_net(hidden=8), optim.optimizer("sgd", 0.1)
+    step = train.make_train_step(
+        nn.replace_layers(model, lambda x: nn.AvgPool(2) if x == nn.MaxPool(2) else x),
+        losses.softmax_cross_entropy,
+        optimizer,
+    )
+    key = jax.random.key(0)
+    ts = train.init_train_state(model, optimizer, key, (28, 28, 1))
+    batches = Batch(jnp.ones((2, 4, 28, 28, 1)), jnp.zeros((2, 4), jnp.int32), None)
+
+    def text(setting):
+        with F.lowering(setting):
+            scanned = jax.jit(lambda ts, b: jax.lax.scan(lambda ts, b: step(ts, b, key), ts, b))
+            return scanned.lower(ts, batches).compile().as_text()
+
+    assert "convolution(" in text("auto")
+    assert not NAIVE.search(text("auto"))
+    assert NAIVE.search(text("xla"))  # what the test is for
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, k: F.conv2d(x, k, impl="fft"), "impl='fft' is not allowed: use 'auto', 'xla'"),
+        (lambda x, k: F.conv2d(x, k, dilation=2, impl="gemm"), "impl='gemm' cannot compute"),
+        (lambda x, k: F.conv2d(x, k, stride=2, rounding="floor", impl="winograd"), "needs a 3x3"),
+        (lambda x, k: F.conv_relu_pool(x, k, impl="block"), "for 'block' even sizes"),
+        (lambda x, k: F.max_pool(x, 2, rounding="floor", impl="gemm"), "use 'auto', 'xla', 'mask'"),
+        (lambda x, k: F.lowering("fast"), "lowering 'fast' is not allowed: use 'auto' or 'xla'"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        call(jnp.ones((1, 7, 7, 2)), jnp.ones((3, 3, 2, 2)))
