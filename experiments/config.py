@@ -82,6 +82,9 @@ class Config:
     times at most."""
     label_smoothing: float = 0.0
     """Weight of the uniform distribution in the labels."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the network computes in. bfloat16: products of bfloat16 numbers that add up in float32;
+    parameters, statistics, loss and update stay float32."""
     preprocess: Literal["scale", "mean-image", "channel-mean", "standardize"] = "scale"
     """From stored pixels to input: pixels / 255; less the mean image (AlexNet), or each channel's
     mean (VGG); or that over each channel's deviation (ResNet). Fitted on the training images."""
@@ -97,6 +100,9 @@ class Config:
     steps_per_call: int | None = None
     """Steps that one call of the compiled program makes; does not change results. None: as many
     as take two seconds, which is also how long Ctrl-C may wait."""
+    keep_memory: bool = False
+    """Whether the process keeps freed memory instead of returning it to the system: faster where
+    a call makes few steps, and the process never shrinks. Linux with glibc."""
     keep: int = 2
     """Checkpoints kept; one is saved after each epoch."""
     expected: float | None = None

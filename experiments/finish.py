@@ -32,7 +32,9 @@ def finish(
     params, state = result.train_state.params, result.train_state.state
     began = time.perf_counter()
     evaluate = make_evaluator(
-        make_eval_step(job.model, job.loss, prepare=job.prepare), job.test, config.eval_batch_size
+        make_eval_step(job.model, job.loss, prepare=job.prepare, precision=job.precision),
+        job.test,
+        config.eval_batch_size,
     )
     figures = metrics.summarize(evaluate(params, state))
     seconds = dict(result.seconds)
@@ -45,7 +47,7 @@ def finish(
         params,
         state,
         test=job.test,
-        prepare=job.prepare,
+        prepare=job.precision.preparing(job.prepare),
         history=[line for line in run.history() if line["kind"] != "test"],
         first_layer=experiment.first_layer,
         maps=experiment.maps,

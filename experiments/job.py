@@ -14,7 +14,7 @@ from jaxcnn.data import Dataset
 from jaxcnn.errors import ConfigError
 from jaxcnn.layer import Layer
 from jaxcnn.train import Monitored, ReduceOnPlateau, RetryOnDivergence, StepBack
-from jaxcnn.train.step import Prepare
+from jaxcnn.train.precision import Precision, Prepare
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Job(NamedTuple):
     optimizer: Any
     loss: Callable[..., Any]
     prepare: Prepare
+    precision: Precision
     augment: data.Shift | None
     policies: dict[str, Monitored]
 
@@ -106,6 +107,7 @@ def prepare(experiment: Experiment[C], config: C, screen: Screen) -> tuple[C, Re
         ),
         loss=partial(losses.softmax_cross_entropy, label_smoothing=config.label_smoothing),
         prepare=_PREPARE[config.preprocess](train),
+        precision=Precision(compute=config.precision),
         augment=data.Shift(recipe.shift) if recipe.shift else None,
         policies=_policies(config, recipe),
     )

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -16,8 +15,8 @@ from jaxcnn import metrics, report
 from jaxcnn.data import Dataset
 from jaxcnn.layer import Layer
 from jaxcnn.train import predict
-from jaxcnn.train.step import Prepare
-from jaxcnn.typing import Params, State
+from jaxcnn.train.precision import Prepare
+from jaxcnn.typing import Array, Params, State
 
 _GRID = 40  # images in a grid of predictions
 
@@ -46,14 +45,10 @@ def draw(
     logits = predict(model, params, state, test, prepare=prepare)
     guess = logits.argmax(-1)
     wrong = np.flatnonzero(guess != test.labels)
-    chance = np.asarray(jax.nn.softmax(logits, axis=-1))
+    chance = np.asarray(jax.jit(jax.nn.softmax)(logits))
     surest = wrong[np.argsort(-chance[wrong, guess[wrong]], kind="stable")]
-    matrix = metrics.confusion_matrix(
-        jnp.asarray(guess),
-        jnp.asarray(test.labels),
-        len(test.classes),
-        jnp.ones(len(test), bool),
-    )
+    count = jax.jit(metrics.confusion_matrix, static_argnums=2)  # one program to compile
+    matrix = count(guess, test.labels, len(test.classes), np.ones(len(test), bool))
 
     def grid(index: np.ndarray, title: str) -> Figure:
         return report.predictions(
@@ -64,7 +59,12 @@ def draw(
         )
 
     image = test.images[:1]
-    found = jaxcnn.features(model, params, state, prepare(jnp.asarray(image)))
+
+    @jax.jit
+    def every_map(params: Params, state: State, image: Array) -> dict[str, Array]:
+        return jaxcnn.features(model, params, state, prepare(image))
+
+    found = every_map(params, state, image)
     shown = {path: np.asarray(found[path][0]) for path in maps}
     kernel = np.asarray(params[first_layer]["kernel"])
     figures = [

@@ -20,6 +20,7 @@ from experiments.screen import Screen
 from jaxcnn import checkpoint, storage
 from jaxcnn.compilation import use_compile_cache
 from jaxcnn.errors import CheckpointError, ConfigError, JaxcnnError, NumericalError, explain
+from jaxcnn.process import keep_freed_memory
 from jaxcnn.run import RunFolder
 from jaxcnn.train import (
     Progress,
@@ -72,6 +73,8 @@ def _parse(experiment: Experiment[C], arguments: list[str]) -> C:
 
 
 def _run(experiment: Experiment[C], config: C, screen: Screen, stop: Callable[[], bool]) -> int:
+    if config.keep_memory:
+        keep_freed_memory(screen.say)
     cache = use_compile_cache()
     imported = time.perf_counter()
     screen.say(f"jaxcnn {jaxcnn.__version__}: {experiment.title(config)}")
@@ -120,6 +123,7 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: Callable[[]
             batch_size=recipe.batch_size,
             seed=config.seed,
             prepare=job.prepare,
+            precision=job.precision,
             augment=job.augment,
             evaluate_on=job.held_out,
             eval_batch_size=config.eval_batch_size,
@@ -168,6 +172,7 @@ def _restore(run: RunFolder, job: Job, config: Config) -> Progress:
             job.optimizer,
             jax.random.key(config.seed),
             network_input(job.train, job.prepare, job.augment),
+            precision=job.precision,
         )
     )
     policies = about["policies"]

@@ -225,7 +225,10 @@ def test_help_explains_every_field(capsys):
         assert f"--{field.replace('_', '-')}" in text
 
 
-def test_bad_places_are_named(tmp_path, capsys):
+def test_bad_places_are_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(
+        "JAXCNN_CACHE_DIR", str(tmp_path / "cache")
+    )  # an earlier run's may hold MNIST
     (tmp_path / "file").write_text("")
     status, err = run_main(capsys, *arguments(tmp_path, "--out", tmp_path / "file"))
     assert status == 1

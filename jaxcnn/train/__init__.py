@@ -5,15 +5,19 @@ from jaxcnn.train.evaluate import make_evaluator, predict
 from jaxcnn.train.interrupt import StopRequest, stop_on_signals
 from jaxcnn.train.loop import Fit, fit, network_input
 from jaxcnn.train.policies import Decision, Policy, ReduceOnPlateau, RetryOnDivergence, StepBack
+from jaxcnn.train.precision import FLOAT32, MIXED, Precision
 from jaxcnn.train.recalibrate import recalibrate
 from jaxcnn.train.state import TrainState, init_train_state
 from jaxcnn.train.step import make_eval_step, make_train_step
 
 __all__ = [
+    "FLOAT32",
+    "MIXED",
     "Decision",
     "Fit",
     "Monitored",
     "Policy",
+    "Precision",
     "Progress",
     "ReduceOnPlateau",
     "RetryOnDivergence",

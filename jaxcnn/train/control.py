@@ -112,6 +112,7 @@ class Control:
         return ts, lines
 
 
+@jax.jit  # one program, not one for each shape
 def copy_state(ts: TrainState) -> TrainState:
     """A copy on the device, which outlives the steps that consume their input."""
     return jax.tree.map(jnp.copy, ts)

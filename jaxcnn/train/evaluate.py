@@ -14,7 +14,8 @@ from jaxcnn.api import apply
 from jaxcnn.data.batches import eval_batch, steps_per_epoch
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.layer import Layer
-from jaxcnn.train.step import EvalStep, Prepare, as_stored
+from jaxcnn.train.precision import Prepare, as_stored
+from jaxcnn.train.step import EvalStep
 from jaxcnn.typing import Array, Metrics, Params, State
 
 Evaluator = Callable[[Params, State], Metrics]
@@ -32,17 +33,21 @@ def make_evaluator(eval_step: EvalStep, dataset: Dataset, batch_size: int) -> Ev
     steps = steps_per_epoch(len(dataset), batch_size)
 
     @jax.jit
-    def count(
-        params: Params, state: State, images: Array, labels: Array, position: Array
-    ) -> Metrics:
-        return eval_step(params, state, eval_batch(images, labels, position, batch_size))
+    def count(params: Params, state: State, images: Array, labels: Array) -> Metrics:
+        def one(position: Array) -> Metrics:
+            return eval_step(params, state, eval_batch(images, labels, position, batch_size))
+
+        def more(position: Array, counts: Metrics) -> Metrics:
+            return metrics.add(counts, one(position))
+
+        zero = jax.tree.map(
+            lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(one, jnp.int32(0))
+        )
+        # One call for the whole set: memory is allocated once, and Python is out of the way.
+        return jax.lax.fori_loop(0, steps, more, zero)
 
     def evaluate(params: Params, state: State) -> Metrics:
-        parts = [count(params, state, images, labels, np.int32(i)) for i in range(steps)]
-        whole = parts[0]
-        for part in parts[1:]:
-            whole = metrics.add(whole, part)
-        return whole
+        return count(params, state, images, labels)
 
     return evaluate
 
@@ -60,7 +65,7 @@ def predict(
 
     @jax.jit
     def run(params: Params, state: State, images: Array) -> Array:
-        return apply(model, params, state, prepare(images))[0]
+        return apply(model, params, state, prepare(images))[0].astype(jnp.float32)
 
     outputs = []
     for start in range(0, len(dataset), batch_size):

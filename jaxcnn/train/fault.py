@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from jaxcnn.api import apply
 from jaxcnn.layer import Layer, subkey
+from jaxcnn.train.precision import Prepare
 from jaxcnn.train.state import TrainState
-from jaxcnn.train.step import Prepare, all_finite
+from jaxcnn.train.step import all_finite
 from jaxcnn.typing import Array, Batch, Key, Loss, Params
 
 

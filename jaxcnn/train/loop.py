@@ -21,8 +21,9 @@ from jaxcnn.train.control import Control, Monitored, Progress, copy_state
 from jaxcnn.train.evaluate import make_evaluator
 from jaxcnn.train.fault import find_fault
 from jaxcnn.train.pace import Pace
+from jaxcnn.train.precision import FLOAT32, Precision, Prepare, as_stored
 from jaxcnn.train.state import TrainState, init_train_state
-from jaxcnn.train.step import Prepare, as_stored, make_eval_step, make_train_step
+from jaxcnn.train.step import make_eval_step, make_train_step
 from jaxcnn.typing import Array, Key, Loss, Spec
 
 Record = dict[str, Any]
@@ -51,6 +52,7 @@ def fit(
     batch_size: int,
     seed: int,
     prepare: Prepare = as_stored,
+    precision: Precision = FLOAT32,
     augment: Augment | None = None,
     mix: Mix | None = None,
     evaluate_on: Mapping[str, Dataset] | None = None,
@@ -80,6 +82,7 @@ def fit(
       batch_size: rows of a step; the last batch of an epoch is filled up and masked.
       seed: decides everything random.
       prepare: stored to floating images, inside the compiled step.
+      precision: dtypes of the network's inputs and outputs, in training and evaluation.
       augment: `(key, image) -> image`, or None.
       mix: `data.Mixup` or `data.Cutmix`, or None; the loss then gets labels [N, K].
       evaluate_on: sets to evaluate after each epoch, by name.
@@ -118,7 +121,7 @@ def fit(
     key = jax.random.key(seed)
     if start is None:
         spec = network_input(dataset, prepare, augment)
-        start = init_train_state(model, optimizer, key, spec)
+        start = init_train_state(model, optimizer, key, spec, precision=precision)
     progress = start if isinstance(start, Progress) else Progress(start, {}, {})
     control = Control(policies or {}, progress)
     ts = copy_state(progress.train_state)  # the steps below consume their input
@@ -130,11 +133,15 @@ def fit(
     images, labels = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
     evaluators = {
         name: make_evaluator(
-            make_eval_step(model, loss, prepare=prepare, top_k=top_k), held, eval_batch_size
+            make_eval_step(model, loss, prepare=prepare, precision=precision, top_k=top_k),
+            held,
+            eval_batch_size,
         )
         for name, held in (evaluate_on or {}).items()
     }
-    train_step = make_train_step(model, loss, optimizer, prepare=prepare, top_k=top_k)
+    train_step = make_train_step(
+        model, loss, optimizer, prepare=prepare, precision=precision, top_k=top_k
+    )
 
     def batch_at(step: Array, order: Array, images: Array, labels: Array, key: Key) -> Any:
         epoch, position = step // per_epoch, step % per_epoch
@@ -161,6 +168,7 @@ def fit(
         ts, order, images, labels, key,
     )  # fmt: skip
 
+    @jax.jit
     def zero() -> Any:
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
@@ -182,7 +190,7 @@ def fit(
     def fault() -> NumericalError:
         """Repeats the step that was not finite, which changed nothing, to say where."""
         batch = batch_at(ts.step, order, images, labels, key)
-        where = find_fault(model, loss, ts, batch, key, prepare)
+        where = find_fault(model, loss, ts, batch, key, precision.preparing(prepare))
         error = NumericalError(
             f"training stopped at step {int(ts.step)} (epoch {int(ts.step) // per_epoch + 1}): "
             f"{where} is not finite.\n"
@@ -233,9 +241,9 @@ def fit(
     while step < epochs * per_epoch:
         place = step % per_epoch
         steps = pace.steps(min(log_every - place % log_every, per_epoch - place))
-        with pace.watch() as results:
+        with pace.watch() as awaited:
             ts, counts, rate = run(ts, counts, order, images, labels, key, np.int32(steps))
-            results.append(rate)
+            awaited.append(rate)
         step += steps
         stop = should_stop()
         epoch_over = step % per_epoch == 0

@@ -14,7 +14,7 @@ from jaxcnn.api import apply
 from jaxcnn.data.batches import eval_batch, steps_per_epoch
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.layer import Layer
-from jaxcnn.train.step import Prepare, as_stored
+from jaxcnn.train.precision import Prepare, as_stored
 from jaxcnn.typing import Array, Params, State
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcnn.api import init
+from jaxcnn.api import init, input_spec
 from jaxcnn.layer import Layer, subkey
+from jaxcnn.train.precision import FLOAT32, Precision
 from jaxcnn.typing import Array, Key, Params, Spec, State
 
 
@@ -27,6 +29,8 @@ def init_train_state(
     optimizer: optax.GradientTransformation,
     key: Key,
     x: Array | Spec | Sequence[int],
+    *,
+    precision: Precision = FLOAT32,
 ) -> TrainState:
     """The state before the first step.
 
@@ -35,6 +39,14 @@ def init_train_state(
       optimizer: as for `make_train_step`.
       key: the run's key, `jax.random.key(seed)`.
       x: as for `jaxcnn.init`, typically the shape of one image.
+      precision: its `param` is the dtype of the parameters.
     """
-    params, state = init(model, subkey(key, "init"), x)
-    return TrainState(jnp.zeros((), jnp.int32), params, state, optimizer.init(params))
+    spec = input_spec(x)
+
+    @jax.jit  # one program, not one for each array
+    def start(key: Key) -> TrainState:
+        params, state = init(model, subkey(key, "init"), spec)
+        params = precision.keep(params)
+        return TrainState(jnp.zeros((), jnp.int32), params, state, optimizer.init(params))
+
+    return start(key)

@@ -16,19 +16,12 @@ import optax
 from jaxcnn import metrics
 from jaxcnn.api import apply
 from jaxcnn.layer import Layer, subkey
+from jaxcnn.train.precision import FLOAT32, Precision, Prepare, as_stored
 from jaxcnn.train.state import TrainState
 from jaxcnn.typing import Array, Batch, Key, Loss, Params, State
 
-Prepare = Callable[[Array], Array]
-"""From stored to floating images, `[N, H, W, C] -> [N, H, W, C]`."""
-
 TrainStep = Callable[[TrainState, Batch, Key], tuple[TrainState, dict[str, Array]]]
 EvalStep = Callable[[Params, State, Batch], dict[str, Array]]
-
-
-def as_stored(images: Array) -> Array:
-    """No preparation: for images that are floating already."""
-    return images
 
 
 def make_train_step(
@@ -37,6 +30,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     *,
     prepare: Prepare = as_stored,
+    precision: Precision = FLOAT32,
     axis_name: str | None = None,
     top_k: Sequence[int] = (1,),
 ) -> TrainStep:
@@ -51,6 +45,7 @@ def make_train_step(
       loss: `(outputs, labels) -> [N]`, such as `losses.softmax_cross_entropy`.
       optimizer: any optax transformation.
       prepare: turns stored images into floating ones, inside the compiled step.
+      precision: dtypes of the network's inputs and outputs; see `Precision`.
       axis_name: mapped axis over which the batch is split (`shard_map`, `pmap`): batch
         statistics, gradients and counts are then those of the whole batch. None: the
         function sees the whole batch.
@@ -80,12 +75,13 @@ def make_train_step(
                 model,
                 params,
                 ts.state,
-                prepare(batch.images),
+                precision.preparing(prepare)(batch.images),
                 train=True,
                 key=step_key,
                 axis_name=axis_name,
                 mask=batch.mask,
             )
+            logits = precision.finish(logits)
             per_example = loss(logits, batch.labels)
             mean = jnp.sum(jnp.where(mask, per_example, 0.0)) / count
             return mean, (state, logits, per_example)
@@ -118,12 +114,14 @@ def make_eval_step(
     loss: Loss,
     *,
     prepare: Prepare = as_stored,
+    precision: Precision = FLOAT32,
     top_k: Sequence[int] = (1,),
 ) -> EvalStep:
     """Makes the pure function `(params, state, batch) -> counts`; arguments as above."""
 
     def eval_step(params: Params, state: State, batch: Batch) -> dict[str, Array]:
-        logits, _ = apply(model, params, state, prepare(batch.images))
+        logits, _ = apply(model, params, state, precision.preparing(prepare)(batch.images))
+        logits = precision.finish(logits)
         per_example = loss(logits, batch.labels)
         return metrics.classification(per_example, logits, batch.labels, batch.counted, top_k)
 
