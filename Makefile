@@ -11,7 +11,7 @@ FLAGS = $(if $(RESUME),--resume $(RESUME),--data $(DATA)) \
         $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
         $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
-.PHONY: help train-% test test-slow bench lint format types clean
+.PHONY: help train-% test test-slow bench bench-peers profile lint format types clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -34,8 +34,13 @@ test-slow: $(VENV)/installed-dev  ## run the tests that take minutes
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m slow --timeout 1200
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup tests/test_laws.py
 
-bench: $(VENV)/installed  ## measure the training step against plain JAX
-	$(BIN)/python -m benchmarks.lenet_step
+bench: $(VENV)/installed  ## measure training steps and start-up, beside the libraries installed
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+bench-peers: $(VENV)/installed-bench bench  ## the same, with all peers installed first
+
+profile: $(VENV)/installed  ## trace a training step, by layer (NET=lenet|cifar|resnet20|alexnet)
+	$(BIN)/python -m benchmarks.profile $(if $(NET),--net $(NET)) $(ARGS)
 
 lint: $(VENV)/installed-dev  ## check style
 	$(BIN)/ruff check .
@@ -64,4 +69,8 @@ $(VENV)/installed: $(VENV)/made pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@

@@ -79,6 +79,17 @@ class Context:
         path = f"{self.path}/{name}" if self.path else name
         return dataclasses.replace(self, key=key, path=path)
 
+    def example_keys(self, why: str, examples: int) -> Key:
+        """Returns one key for each of the `examples` rows, [N], or raises as `require_key`.
+
+        They depend on the row's place in the whole batch, not in the part of it that a device
+        has: so noise is the same however the batch is divided.
+        """
+        key = self.require_key(why)
+        first = 0 if self.axis_name is None else jax.lax.axis_index(self.axis_name) * examples
+        rows = first + jnp.arange(examples, dtype=jnp.int32)
+        return jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+
     def require_key(self, why: str) -> Key:
         """Returns the key, or raises the error that says which layer lacks it."""
         if self.key is None:

@@ -20,6 +20,16 @@ def _fresh_trace_counts():
     chex.clear_trace_counter()
 
 
+@pytest.fixture(autouse=True)
+def _one_device(monkeypatch):
+    """Tests see 8 devices; a training takes one unless its test says which."""
+    monkeypatch.setattr(importlib.import_module("jaxcnn.parallel.plan"), "all_devices", _first)
+
+
+def _first() -> list[jax.Device]:
+    return jax.devices()[:1]
+
+
 @pytest.fixture
 def key():
     return jax.random.key(0)

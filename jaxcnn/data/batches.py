@@ -69,14 +69,26 @@ def train_batch(
     batch_size: int,
     augment: Augment | None = None,
     mix: Mix | None = None,
+    part: tuple[Array | int, int] = (0, 1),
 ) -> Batch:
     """The batch at `position` (a step within the epoch) of an epoch with this `order`.
 
     Each example is augmented with a key of (run, epoch, row in the epoch) alone, so the
     result does not depend on the batch size or on the number of devices. `mix` (`Mixup`,
     `Cutmix`) comes last, sees the whole batch and makes its labels soft.
+
+    `part`, (number, of how many), gives only that part of the batch's rows, one of equal and
+    consecutive ones: what one device of many computes. It goes without `mix`.
     """
-    rows = position * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
+    number, parts = part
+    if mix is not None and parts > 1:
+        raise ConfigError(
+            "mixing examples needs the whole batch, but this step computes one part of "
+            f"{parts}.\nUse parallel='jit'."
+        )
+    share = batch_size // parts
+    first = position * batch_size + number * share
+    rows = first + jnp.arange(share, dtype=jnp.int32)
     index = order[rows]
     chosen = images[index]
     if augment is not None:
@@ -94,8 +106,16 @@ def train_batch(
     return mix(epoch_key, batch, first_row=position * batch_size)
 
 
-def eval_batch(images: Array, labels: Array, position: Array, batch_size: int) -> Batch:
+def eval_batch(
+    images: Array,
+    labels: Array,
+    position: Array,
+    batch_size: int,
+    part: tuple[Array | int, int] = (0, 1),
+) -> Batch:
     """The batch at `position` in stored order; the last one is filled up and masked."""
-    rows = position * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
+    number, parts = part
+    share = batch_size // parts
+    rows = position * batch_size + number * share + jnp.arange(share, dtype=jnp.int32)
     index = jnp.minimum(rows, images.shape[0] - 1)
     return Batch(images[index], labels[index], rows < images.shape[0])

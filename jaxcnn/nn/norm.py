@@ -26,6 +26,10 @@ class BatchNorm:
       decay: the fraction of the running statistics that is kept, in [0, 1]. Flax calls it
         `momentum`; PyTorch's `momentum` is `1 - decay`.
       epsilon: added to the variance.
+      local: with `axis_name` (`shard_map`, `pmap`), each device normalizes its own rows, and the
+        running statistics are the mean over devices of theirs: as other libraries do unless
+        asked, and without an exchange in the forward pass, but the result then depends on the
+        number of devices.
 
     Parameters: `scale` and `bias` [C]. State: `mean` and `var` [C], float32, biased
     (PyTorch keeps the unbiased variance).
@@ -35,6 +39,7 @@ class BatchNorm:
 
     decay: float = 0.9
     epsilon: float = 1e-5
+    local: bool = False
     __repr__ = concise_repr
 
     def __post_init__(self) -> None:
@@ -54,8 +59,11 @@ class BatchNorm:
         if not ctx.train:
             mean, var = state["mean"], state["var"]
             return self._normalize(params, x, mean, var), state
-        mean, var = F.moments(x, tuple(range(x.ndim - 1)), mask=ctx.mask, axis_name=ctx.axis_name)
+        shared = None if self.local else ctx.axis_name
+        mean, var = F.moments(x, tuple(range(x.ndim - 1)), mask=ctx.mask, axis_name=shared)
         batch = jax.lax.stop_gradient({"mean": mean, "var": var})
+        if self.local and ctx.axis_name is not None:
+            batch = jax.lax.pmean(batch, ctx.axis_name)
         kept = {
             name: self.decay * state[name] + (1 - self.decay) * batch[name].astype(old.dtype)
             for name, old in state.items()

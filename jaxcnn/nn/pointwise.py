@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import jax
+
 from jaxcnn import functional as F
 from jaxcnn import initializers
 from jaxcnn.functional.activation import check_alpha, check_slope
@@ -147,7 +149,8 @@ class Dropout:
         del params  # none
         if not ctx.train:
             return x, state
-        return F.dropout(x, ctx.require_key("drops activations"), rate=self.rate), state
+        keys = ctx.example_keys("drops activations", x.shape[0])
+        return jax.vmap(lambda row, key: F.dropout(row, key, rate=self.rate))(x, keys), state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,4 +174,9 @@ class SpatialDropout:
         del params  # none
         if not ctx.train:
             return x, state
-        return F.spatial_dropout(x, ctx.require_key("drops channels"), rate=self.rate), state
+        keys = ctx.example_keys("drops channels", x.shape[0])
+
+        def drop(row: Array, key: Key) -> Array:
+            return F.spatial_dropout(row[None], key, rate=self.rate)[0]
+
+        return jax.vmap(drop)(x, keys), state

@@ -14,6 +14,7 @@ from jaxcnn.api import apply
 from jaxcnn.data.batches import eval_batch, steps_per_epoch
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.layer import Layer
+from jaxcnn.parallel.plan import Plan, plan
 from jaxcnn.train.precision import Prepare, as_stored
 from jaxcnn.train.step import EvalStep
 from jaxcnn.typing import Array, Metrics, Params, State
@@ -21,21 +22,28 @@ from jaxcnn.typing import Array, Metrics, Params, State
 Evaluator = Callable[[Params, State], Metrics]
 
 
-def make_evaluator(eval_step: EvalStep, dataset: Dataset, batch_size: int) -> Evaluator:
+def make_evaluator(
+    eval_step: EvalStep, dataset: Dataset, batch_size: int, layout: Plan | None = None
+) -> Evaluator:
     """Puts `dataset` on the device and returns `(params, state) -> counts over all of it`.
 
     Args:
       eval_step: from `make_eval_step`.
       dataset: what to evaluate.
       batch_size: rows at a time; the result does not depend on it but for rounding.
+      layout: the devices that share the work, by `jit`; None means one device.
     """
-    images, labels = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
+    layout = Plan("jit", (layout or plan("jit", 1, jax.devices()[:1])).mesh)
+    # Rounded up to rows that divide evenly; those beyond the set are masked like any others.
+    batch_size = -(-batch_size // layout.devices) * layout.devices
+    images, labels = layout.replicate((dataset.images, dataset.labels))
     steps = steps_per_epoch(len(dataset), batch_size)
 
     @jax.jit
     def count(params: Params, state: State, images: Array, labels: Array) -> Metrics:
         def one(position: Array) -> Metrics:
-            return eval_step(params, state, eval_batch(images, labels, position, batch_size))
+            batch = layout.divide(eval_batch(images, labels, position, batch_size))
+            return eval_step(params, state, batch)
 
         def more(position: Array, counts: Metrics) -> Metrics:
             return metrics.add(counts, one(position))

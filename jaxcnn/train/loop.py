@@ -16,6 +16,7 @@ from jaxcnn.data.batches import Augment, Mix, epoch_order, steps_per_epoch, trai
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.errors import ConfigError, NumericalError
 from jaxcnn.layer import Layer
+from jaxcnn.parallel.plan import Parallel, plan
 from jaxcnn.train.clock import Clock
 from jaxcnn.train.control import Control, Monitored, Progress, copy_state
 from jaxcnn.train.evaluate import make_evaluator
@@ -24,7 +25,7 @@ from jaxcnn.train.pace import Pace
 from jaxcnn.train.precision import FLOAT32, Precision, Prepare, as_stored
 from jaxcnn.train.state import TrainState, init_train_state
 from jaxcnn.train.step import make_eval_step, make_train_step
-from jaxcnn.typing import Array, Key, Loss, Spec
+from jaxcnn.typing import Array, Batch, Key, Loss, Spec
 
 Record = dict[str, Any]
 """One line of the metrics log: plain numbers and strings."""
@@ -61,6 +62,9 @@ def fit(
     policies: Mapping[str, Monitored] | None = None,
     log_every: int = 50,
     steps_per_call: int | None = None,
+    accumulate: int = 1,
+    parallel: Parallel = "auto",
+    devices: Sequence[jax.Device] | None = None,
     top_k: Sequence[int] = (1,),
     on_ready: Callable[[dict[str, float]], None] = lambda seconds: None,
     on_record: Callable[[Record], None] = lambda record: None,
@@ -79,7 +83,8 @@ def fit(
       loss: `(outputs, labels) -> [N]`.
       optimizer: from `optim.optimizer`, or any optax chain ending in `optim.scale_by_rate`.
       epochs: passes over the data in all, those of an earlier call included.
-      batch_size: rows of a step; the last batch of an epoch is filled up and masked.
+      batch_size: rows of a step, all devices together (`batch_size / devices` on each); the last
+        batch of an epoch is filled up and masked.
       seed: decides everything random.
       prepare: stored to floating images, inside the compiled step.
       precision: dtypes of the network's inputs and outputs, in training and evaluation.
@@ -96,6 +101,10 @@ def fit(
       steps_per_call: steps that one call of the compiled program makes, at most; None: as many
         as take two seconds. Results do not depend on it. Python sees the training between
         calls, so it is also how long a request to stop may wait.
+      accumulate: parts that a device's rows are computed in, one after another, to save memory;
+        the update is that of the whole batch. See `make_train_step`.
+      parallel: how a step runs on many devices; see `parallel.plan`. Results agree to rounding.
+      devices: which; None means all devices of all processes.
       top_k: see `metrics.classification`.
       on_ready: called once before the first step with the seconds of "init" and "compile".
       on_record: called with each line of the log.
@@ -117,6 +126,7 @@ def fit(
             raise ConfigError(f"{name}={number!r} is not allowed: expected a positive int.")
     per_epoch = steps_per_epoch(len(dataset), batch_size)
     pace = Pace(steps_per_call)
+    layout = plan(parallel, batch_size, devices)
     clock = Clock()
     key = jax.random.key(seed)
     if start is None:
@@ -124,30 +134,41 @@ def fit(
         start = init_train_state(model, optimizer, key, spec, precision=precision)
     progress = start if isinstance(start, Progress) else Progress(start, {}, {})
     control = Control(policies or {}, progress)
-    ts = copy_state(progress.train_state)  # the steps below consume their input
+    ts = layout.replicate(progress.train_state)  # a copy: the steps consume their input
     step = int(ts.step)
     if step > epochs * per_epoch:
         raise ConfigError(
             f"the train state has made {step} steps, more than epochs={epochs} of {per_epoch}."
         )
-    images, labels = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
+    images, labels, key = layout.replicate((dataset.images, dataset.labels, key))
     evaluators = {
         name: make_evaluator(
             make_eval_step(model, loss, prepare=prepare, precision=precision, top_k=top_k),
             held,
             eval_batch_size,
+            layout,
         )
         for name, held in (evaluate_on or {}).items()
     }
     train_step = make_train_step(
-        model, loss, optimizer, prepare=prepare, precision=precision, top_k=top_k
+        model,
+        loss,
+        optimizer,
+        prepare=prepare,
+        precision=precision,
+        axis_name=layout.axis_name,
+        accumulate=accumulate,
+        top_k=top_k,
     )
 
-    def batch_at(step: Array, order: Array, images: Array, labels: Array, key: Key) -> Any:
+    def batch_at(
+        step: Array, order: Array, images: Array, labels: Array, key: Key,
+        part: tuple[Array | int, int] = (0, 1),
+    ) -> Batch:  # fmt: skip
         epoch, position = step // per_epoch, step % per_epoch
         return train_batch(
-            images, labels, order, key,
-            epoch=epoch, position=position, batch_size=batch_size, augment=augment, mix=mix,
+            images, labels, order, key, epoch=epoch, position=position, batch_size=batch_size,
+            augment=augment, mix=mix, part=part,
         )  # fmt: skip
 
     def advance(
@@ -155,29 +176,35 @@ def fit(
     ) -> tuple[TrainState, Any, Array]:
         def one(_: Array, carry: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
             ts, counts = carry
-            ts, new = train_step(ts, batch_at(ts.step, order, images, labels, key), key)
+            batch = batch_at(ts.step, order, images, labels, key, layout.part())
+            ts, new = train_step(ts, layout.divide(batch), key)
             return ts, metrics.add(counts, new)
 
         ts, counts = jax.lax.fori_loop(0, n, one, (ts, counts))
         return ts, counts, optim.learning_rate(ts.opt_state)
 
-    make_order = jax.jit(epoch_order, static_argnums=(2, 3))
-    order = make_order(key, step // per_epoch, len(dataset), batch_size)
+    make_order = layout.compile(
+        lambda key, epoch: epoch_order(key, epoch, len(dataset), batch_size),
+        (key, np.int32(0)),
+        donate=(),
+    )
+    order = make_order(key, np.int32(step // per_epoch))
+    whole_step = make_train_step(
+        model, loss, optimizer, prepare=prepare, precision=precision, top_k=top_k
+    )
     shapes = jax.eval_shape(
-        lambda ts, *args: train_step(ts, batch_at(ts.step, *args), args[-1])[1],
+        lambda ts, *args: whole_step(ts, batch_at(ts.step, *args), args[-1])[1],
         ts, order, images, labels, key,
     )  # fmt: skip
 
-    @jax.jit
     def zero() -> Any:
-        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return layout.replicate(jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes))
 
     jax.block_until_ready(ts)
     clock.lap("init")
-    lowered = jax.jit(advance, donate_argnums=(0, 1)).lower(
-        ts, zero(), order, images, labels, key, np.int32(1)
+    run = layout.compile(
+        advance, (ts, zero(), order, images, labels, key, np.int32(1)), donate=(0, 1)
     )
-    run = lowered.compile()
     clock.lap("compile")
     on_ready(dict(clock.seconds))
 
@@ -233,7 +260,7 @@ def fit(
             emit(line)
             if line["went_back"]:
                 step = int(ts.step)
-                order = make_order(key, step // per_epoch, len(dataset), batch_size)
+                order = make_order(key, np.int32(step // per_epoch))
 
     pending: _Interval | None = None
     counts = zero()
@@ -278,7 +305,7 @@ def fit(
             clock.lap("checkpoints")
             clock.reported = clock.now()
             if step < epochs * per_epoch:
-                order = make_order(key, step // per_epoch, len(dataset), batch_size)
+                order = make_order(key, np.int32(step // per_epoch))
         if stop:
             break
     jax.block_until_ready(ts)

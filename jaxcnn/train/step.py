@@ -15,6 +15,7 @@ import optax
 
 from jaxcnn import metrics
 from jaxcnn.api import apply
+from jaxcnn.errors import ConfigError
 from jaxcnn.layer import Layer, subkey
 from jaxcnn.train.precision import FLOAT32, Precision, Prepare, as_stored
 from jaxcnn.train.state import TrainState
@@ -32,6 +33,7 @@ def make_train_step(
     prepare: Prepare = as_stored,
     precision: Precision = FLOAT32,
     axis_name: str | None = None,
+    accumulate: int = 1,
     top_k: Sequence[int] = (1,),
 ) -> TrainStep:
     """Makes the pure function `(train_state, batch, key) -> (train_state, counts)`.
@@ -49,6 +51,10 @@ def make_train_step(
       axis_name: mapped axis over which the batch is split (`shard_map`, `pmap`): batch
         statistics, gradients and counts are then those of the whole batch. None: the
         function sees the whole batch.
+      accumulate: how many parts the rows are computed in, one after another, so that only one
+        part's activations are in memory. The gradient is that of the whole batch. Batch norm
+        normalizes each part by itself and moves its running statistics once a part; dropout
+        draws for each part.
       top_k: see `metrics.classification`.
 
     Returns:
@@ -63,34 +69,36 @@ def make_train_step(
         step_key = jax.random.fold_in(subkey(key, "step"), ts.step)
         params = ts.params
         if axis_name is not None:
-            # Devices draw their own noise. `pcast` keeps the gradient local to the device
-            # until it is summed below; without it, shard_map would have summed it already.
-            step_key = jax.random.fold_in(step_key, jax.lax.axis_index(axis_name))
+            # Keeps the gradient local to the device until it is summed below; without it,
+            # shard_map would have summed it already.
             params = jax.lax.pcast(params, axis_name, to="varying")
-        mask = batch.counted
-        count = jnp.maximum(total(jnp.sum(mask, dtype=jnp.float32)), 1)
+        count = jnp.maximum(total(jnp.sum(batch.counted, dtype=jnp.float32)), 1)
 
-        def objective(params: Params) -> tuple[Array, tuple[State, Array, Array]]:
+        def objective(params: Params, state: State, batch: Batch, key: Key) -> Any:
             logits, state = apply(
                 model,
                 params,
-                ts.state,
+                state,
                 precision.preparing(prepare)(batch.images),
                 train=True,
-                key=step_key,
+                key=key,
                 axis_name=axis_name,
                 mask=batch.mask,
             )
             logits = precision.finish(logits)
             per_example = loss(logits, batch.labels)
-            mean = jnp.sum(jnp.where(mask, per_example, 0.0)) / count
-            return mean, (state, logits, per_example)
+            mean = jnp.sum(jnp.where(batch.counted, per_example, 0.0)) / count
+            counts = metrics.classification(per_example, logits, batch.labels, batch.counted, top_k)
+            return mean, (state, counts)
 
-        (_, (state, logits, per_example)), grads = jax.value_and_grad(objective, has_aux=True)(
-            params
-        )
+        gradient = jax.grad(objective, has_aux=True)
+        if accumulate == 1:
+            grads, (state, counts) = gradient(params, ts.state, batch, step_key)
+        else:
+            grads, (state, counts) = _accumulated(
+                gradient, accumulate, params, ts.state, batch, step_key
+            )
         grads = jax.tree.map(total, grads)
-        counts = metrics.classification(per_example, logits, batch.labels, mask, top_k)
         counts = jax.tree.map(total, counts)
 
         updates, opt_state = optimizer.update(grads, ts.opt_state, ts.params)
@@ -107,6 +115,38 @@ def make_train_step(
         return new, counts
 
     return train_step
+
+
+def _accumulated(
+    gradient: Callable[..., Any], parts: int, params: Params, state: State, batch: Batch, key: Key
+) -> Any:
+    """Sums gradients and counts over the parts of a batch, and hands the state through them.
+
+    A part takes every `parts`-th row, so that rows stay on the device that has them.
+    """
+    rows = batch.labels.shape[0]
+    if rows % parts:
+        raise ConfigError(
+            f"accumulate={parts} does not divide the {rows} rows of a step on one device."
+        )
+    split = jax.tree.map(
+        lambda x: jnp.moveaxis(x.reshape(rows // parts, parts, *x.shape[1:]), 1, 0), batch
+    )
+
+    def one(state: State, number: Array, part: Batch) -> Any:
+        grads, (state, counts) = gradient(params, state, part, jax.random.fold_in(key, number))
+        return state, (grads, counts)
+
+    def more(carry: Any, numbered: Any) -> Any:
+        state, sums = carry
+        state, new = one(state, *numbered)
+        return (state, jax.tree.map(jnp.add, sums, new)), None
+
+    numbers = jnp.arange(parts, dtype=jnp.int32)
+    first = jax.tree.map(lambda x: x[0], split)
+    rest = jax.tree.map(lambda x: x[1:], (numbers, split))
+    (state, (grads, counts)), _ = jax.lax.scan(more, one(state, numbers[0], first), rest)
+    return grads, (state, counts)
 
 
 def make_eval_step(

@@ -15,7 +15,7 @@ from flax import linen
 
 from jaxcnn.errors import ConfigError, ShapeError
 from jaxcnn.layer import Context
-from jaxcnn.typing import Array, describe
+from jaxcnn.typing import Array, Key, describe
 
 
 class CallSettings(Protocol):
@@ -34,6 +34,14 @@ def named_arguments(layer: CallSettings) -> dict[str, str]:
     settings = ("train_flag", "eval_flag", "mask_argument")
     given = {setting: getattr(layer, setting) for setting in settings}
     return {setting: name for setting, name in given.items() if name is not None}
+
+
+def device_key(ctx: Context, why: str) -> Key:
+    """The layer's key, another one on each device: a Flax module draws for the rows it sees."""
+    key = ctx.require_key(why)
+    if ctx.axis_name is None:
+        return key
+    return jax.random.fold_in(key, jax.lax.axis_index(ctx.axis_name))
 
 
 def arguments_of(layer: CallSettings, ctx: Context) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from jaxcnn.interop.flax.call import (
     changed_settings,
     check_arguments,
     check_hashable,
+    device_key,
     named_arguments,
     promotion_of_flax,
     show,
@@ -67,7 +68,7 @@ class LinenLayer:
                 return as_output(self.module.apply(variables, x, **arguments), x), state
         keys = {}
         if self.streams:
-            key = ctx.require_key(f"draws from the streams {self.streams}")
+            key = device_key(ctx, f"draws from the streams {self.streams}")
             keys = {name: subkey(key, name) for name in self.streams}
         with promotion_of_flax():
             y, changed = self.module.apply(

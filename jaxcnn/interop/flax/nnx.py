@@ -22,6 +22,7 @@ from jaxcnn.interop.flax.call import (
     changed_settings,
     check_arguments,
     check_hashable,
+    device_key,
     named_arguments,
     promotion_of_flax,
     show,
@@ -67,7 +68,7 @@ class NnxLayer:
         graph, leaves = _graph(self, ctx.train)
         key = None
         if ctx.train and any(isinstance(leaf, nnx.RngKey) for _, leaf in leaves):
-            key = ctx.require_key("holds random streams")
+            key = device_key(ctx, "holds random streams")
         sources = {"params": flatten(params), "state": flatten(state)}
         filled = [(path, leaf.copy(_value(path, leaf, sources, key))) for path, leaf in leaves]
         module = nnx.merge(graph, nnx.from_flat_state(filled))

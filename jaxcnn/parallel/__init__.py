@@ -1,0 +1,26 @@
+"""One program on many devices and many hosts.
+
+- `plan`: one training step by `jit`, `shard_map` or `pmap`;
+- `cluster`: which process of how many this is, read from a launcher's variables;
+- `start`: joining the processes, waiting for each other, errors that explain themselves.
+"""
+
+from jaxcnn.parallel.cluster import Cluster, detect, device_share
+from jaxcnn.parallel.plan import AXIS, Parallel, Plan, plan, replicate, unreplicate
+from jaxcnn.parallel.start import ClusterError, barrier, init_distributed, is_main
+
+__all__ = [
+    "AXIS",
+    "Cluster",
+    "ClusterError",
+    "Parallel",
+    "Plan",
+    "barrier",
+    "detect",
+    "device_share",
+    "init_distributed",
+    "is_main",
+    "plan",
+    "replicate",
+    "unreplicate",
+]

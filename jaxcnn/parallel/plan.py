@@ -1,0 +1,162 @@
+"""How one training step runs on many devices: three ways, one result.
+
+The step is written once, with `axis_name` None or a name. What differs is who divides the work:
+
+- "jit": nobody but the compiler. The step sees the whole batch; a sharding constraint says
+  that its rows lie on different devices, and XLA adds what has to be exchanged. The default.
+- "shard_map": the step runs once on each device, on its rows, and sums gradients, counts and
+  batch statistics over the axis by name.
+- "pmap": the same step by the older name, which JAX 0.10 keeps as `jit` of `shard_map`. Here
+  without stacked state: everything goes in and comes out once, not once a device.
+
+Parameters, optimizer and data are on every device ("replicated"); only rows are divided.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxcnn.errors import ConfigError
+
+Parallel: TypeAlias = Literal["auto", "jit", "shard_map", "pmap"]
+
+AXIS = "data"
+"""Name of the one mesh axis: examples are divided over it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which devices take part, and by which way. Made by `plan`.
+
+    Attributes:
+      way: "jit", "shard_map" or "pmap"; on one device "jit", where nothing is divided.
+      mesh: all devices of all processes along `AXIS`.
+    """
+
+    way: str
+    mesh: Mesh
+
+    @property
+    def devices(self) -> int:
+        """Number of devices."""
+        return int(self.mesh.size)
+
+    @property
+    def axis_name(self) -> str | None:
+        """What the step is told: the name of the axis, or None where it sees the whole batch."""
+        return None if self.way == "jit" else AXIS
+
+    def part(self) -> tuple[Any, int]:
+        """Inside the step: which part of the rows it computes, of how many."""
+        if self.axis_name is None:
+            return 0, 1
+        return jax.lax.axis_index(AXIS), self.devices
+
+    def divide(self, batch: Any) -> Any:
+        """Inside the step: says that the rows of `batch` lie on different devices."""
+        if self.way != "jit" or self.devices == 1:
+            return batch
+        return jax.lax.with_sharding_constraint(batch, NamedSharding(self.mesh, P(AXIS)))
+
+    def replicate(self, tree: Any) -> Any:
+        """The arrays of `tree` on every device; the originals stay as they are.
+
+        What `jax.device_put` returns may share memory with its source, whatever `may_alias` says,
+        and donating it to a step would delete the source as well. Hence the copy.
+        """
+        copies = jax.tree.map(lambda x: x.copy() if isinstance(x, jax.Array) else x, tree)
+        if self.devices == 1:
+            return jax.tree.map(jnp.asarray, copies)
+        return jax.device_put(copies, NamedSharding(self.mesh, P()))
+
+    def compile(
+        self, function: Callable[..., Any], arguments: Sequence[Any], *, donate: tuple[int, ...]
+    ) -> Callable[..., Any]:
+        """Compiles `function` of replicated arguments, and results, for all devices.
+
+        Args:
+          function: calls `part` and `divide` inside.
+          arguments: an example of each argument.
+          donate: numbers of the arguments that a call consumes.
+        """
+        if self.devices == 1 and self.axis_name is None:
+            return jax.jit(function, donate_argnums=donate).lower(*arguments).compile()
+        everywhere = NamedSharding(self.mesh, P())
+        if self.way == "pmap":
+            # pmap wants one argument that is divided; the step needs none, so it gets a number.
+            numbers = jnp.arange(self.devices, dtype=jnp.int32)
+            mapped = jax.pmap(
+                lambda number, *rest: function(*rest),
+                axis_name=AXIS,
+                in_axes=(0, *(None for _ in arguments)),
+                out_axes=None,
+                donate_argnums=tuple(1 + i for i in donate),
+                devices=list(self.mesh.devices.flat),
+            )
+            return lambda *rest: mapped(numbers, *rest)
+        if self.way == "shard_map":
+            function = jax.shard_map(function, mesh=self.mesh, in_specs=P(), out_specs=P())
+        jitted = jax.jit(
+            function, in_shardings=everywhere, out_shardings=everywhere, donate_argnums=donate
+        )
+        return jitted.lower(*arguments).compile()
+
+
+def plan(parallel: Parallel, batch_size: int, devices: Sequence[jax.Device] | None = None) -> Plan:
+    """Decides how a step of `batch_size` rows, over all devices, runs.
+
+    Args:
+      parallel: "auto" is "jit".
+      batch_size: the global one: rows of a step, all devices together.
+      devices: None means all devices of all processes.
+
+    Raises:
+      ConfigError: `parallel` is unknown, or the rows do not divide evenly.
+
+    >>> plan("auto", 32, jax.devices()[:1]).way
+    'jit'
+    """
+    if parallel not in ("auto", "jit", "shard_map", "pmap"):
+        raise ConfigError(
+            f"parallel={parallel!r} is not allowed: use 'auto', 'jit', 'shard_map' or 'pmap'."
+        )
+    chosen = list(all_devices() if devices is None else devices)
+    if batch_size % len(chosen):
+        raise ConfigError(
+            f"batch_size={batch_size} does not divide over {len(chosen)} devices: it is the global "
+            f"batch, all devices together. Use a multiple of {len(chosen)}, such as "
+            f"{-(-batch_size // len(chosen)) * len(chosen)}."
+        )
+    mesh = Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
+    return Plan("jit" if parallel == "auto" else parallel, mesh)
+
+
+def all_devices() -> list[jax.Device]:
+    """Every device of every process."""
+    return jax.devices()
+
+
+def replicate(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
+    """Puts a copy of every array on every device, as one array: for code ported from `pmap`.
+
+    Where old code had `flax.jax_utils.replicate`, which stacks a copy a device along a new
+    axis, nothing has to be stacked any more.
+    """
+    return plan("jit", len(devices or all_devices()), devices).replicate(tree)
+
+
+def unreplicate(tree: Any) -> Any:
+    """The arrays of `tree` on this process's host, as NumPy arrays, once each.
+
+    For arrays as `replicate` makes them. State that old code stacked, a copy a device along the
+    first axis, is unstacked by `jax.tree.map(lambda x: x[0], tree)`.
+    """
+    return jax.tree.map(np.asarray, tree)

@@ -1,0 +1,246 @@
+"""One training on 1, 2 and 8 devices, by three ways, against one device."""
+
+from __future__ import annotations
+
+import re
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+import jaxcnn
+from jaxcnn import data, losses, nn, optim, train
+from jaxcnn.errors import ConfigError
+from jaxcnn.parallel import plan, replicate, unreplicate
+from jaxcnn.typing import Batch
+
+WAYS = ("jit", "shard_map", "pmap")
+MODEL = nn.chain(
+    conv=nn.Conv(4, 3), norm=nn.BatchNorm(), act=nn.relu, pool=nn.MaxPool(2),
+    drop=nn.SpatialDropout(0.2), flatten=nn.Flatten(), drop2=nn.Dropout(0.3), fc=nn.Dense(3),
+)  # fmt: skip
+
+
+def fit(dataset, parallel, devices, **changes):
+    settings = {
+        "loss": losses.softmax_cross_entropy,
+        "optimizer": optim.optimizer("sgd", 0.05),
+        "epochs": 2,
+        "batch_size": 16,  # of 150 examples: the last batch has 6
+        "seed": 3,
+        "prepare": data.Scale(),
+        "augment": data.Shift(1),
+        "log_every": 4,
+        "evaluate_on": {"test": dataset.take(range(45), "test")},
+        "eval_batch_size": 12,
+    }
+    return train.fit(
+        MODEL,
+        dataset,
+        parallel=parallel,
+        devices=jax.devices()[:devices],
+        **{**settings, **changes},
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(small):
+    return fit(small.train, "auto", 1)
+
+
+@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize("way", WAYS)
+def test_all_ways_agree_with_one_device(small, alone, way, devices):
+    result = fit(small.train, way, devices)
+    # Sums over the batch are added up in another order, and 20 steps carry that on.
+    chex.assert_trees_all_close(result.train_state, alone.train_state, rtol=2e-4, atol=2e-5)
+    for one, other in zip(result.history, alone.history, strict=True):
+        assert one["count"] == other["count"]
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+    for leaf in jax.tree.leaves(result.train_state):
+        assert leaf.is_fully_replicated
+        shards = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+        assert len(shards) == devices
+        for shard in shards[1:]:
+            np.testing.assert_array_equal(shard, shards[0])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_named_axis_over_one_device_is_the_same(small, alone, way):
+    result = fit(small.train, way, 1, epochs=1)
+    wanted = fit(small.train, "jit", 1, epochs=1)
+    chex.assert_trees_all_close(result.train_state, wanted.train_state, rtol=1e-5, atol=1e-6)
+
+
+def compiled_step(way, devices=4):
+    """The text of a compiled step, and whether it consumed its input."""
+    optimizer = optim.optimizer("sgd", 0.05)
+    layout = plan(way, 16, jax.devices()[:devices])
+    step = train.make_train_step(
+        MODEL, losses.softmax_cross_entropy, optimizer, axis_name=layout.axis_name
+    )
+    key = jax.random.key(0)
+    ts = layout.replicate(train.init_train_state(MODEL, optimizer, key, (12, 12, 1)))
+    images, labels = layout.replicate(
+        (np.ones((16, 12, 12, 1), np.float32), np.zeros(16, np.int32))
+    )
+
+    def advance(ts, images, labels, key):
+        number, parts = layout.part()
+        share = 16 // parts
+        rows = number * share + jnp.arange(share, dtype=jnp.int32)
+        return step(ts, layout.divide(Batch(images[rows], labels[rows])), key)
+
+    run = layout.compile(advance, (ts, images, labels, key), donate=(0,))
+    new, _ = run(ts, images, labels, key)
+    jax.block_until_ready(new)
+    return run, ts
+
+
+@pytest.mark.parametrize("way", ["jit", "shard_map"])
+def test_nothing_is_gathered_and_gradients_are_reduced(way):
+    run, _ = compiled_step(way)
+    text = run.as_text()
+    assert "all-gather" not in text
+    assert "all-to-all" not in text
+    assert re.search(r"all-reduce(?:-start)?\(", text)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_old_buffers_are_donated(way):
+    _, ts = compiled_step(way)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(ts.params))
+
+
+class TestTraps:
+    """What goes wrong when a step is carried from one way to another, and does not here."""
+
+    def gradients(self, body, **specs):
+        mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+        run = jax.shard_map(body, mesh=mesh, in_specs=(P(), P("data")), out_specs=P(), **specs)
+        w, x = jnp.ones(()), jnp.arange(8.0)
+        return float(jax.jit(run)(w, x)), float(jax.grad(lambda w: jnp.mean(w * x))(w))
+
+    def test_a_pmap_step_in_shard_map_has_gradients_n_times_too_large(self):
+        def pasted(w, x):  # right under the old pmap: local gradient, then the mean
+            return jax.lax.pmean(jax.grad(lambda w: jnp.mean(w * x))(w), "data")
+
+        got, wanted = self.gradients(pasted)
+        assert got == pytest.approx(4 * wanted)
+
+    def test_pcast_makes_it_right(self):
+        def cast(w, x):  # what make_train_step does
+            w = jax.lax.pcast(w, "data", to="varying")
+            return jax.lax.pmean(jax.grad(lambda w: jnp.mean(w * x))(w), "data")
+
+        got, wanted = self.gradients(cast)
+        assert got == pytest.approx(wanted)
+
+    def test_a_mean_inside_the_differentiated_function_is_right_only_with_the_cast(self):
+        def inside(w, x, cast):
+            w = jax.lax.pcast(w, "data", to="varying") if cast else w
+            return jax.grad(lambda w: jax.lax.pmean(jnp.mean(w * x), "data"))(w)
+
+        got, wanted = self.gradients(lambda w, x: inside(w, x, False))
+        assert got == pytest.approx(wanted)
+        local, _ = self.gradients(lambda w, x: jax.lax.pmean(inside(w, x, True), "data"))
+        assert local == pytest.approx(wanted / 4)  # a gradient that was not summed
+
+    def test_a_forgotten_mean_is_refused_where_types_are_checked(self):
+        def forgotten(w, x):
+            w = jax.lax.pcast(w, "data", to="varying")
+            return jax.grad(lambda w: jnp.mean(w * x))(w)
+
+        with pytest.raises(ValueError, match="out_specs"):
+            self.gradients(forgotten)
+        got, wanted = self.gradients(forgotten, check_vma=False)
+        assert got != pytest.approx(wanted)  # and silently wrong where they are not
+
+    def test_a_donated_replica_does_not_delete_its_source(self):
+        source = {"w": jnp.ones(4)}
+        copies = plan("jit", 8, jax.devices()[:8]).replicate(source)
+        jax.block_until_ready(jax.jit(lambda t: jax.tree.map(jnp.sin, t), donate_argnums=0)(copies))
+        np.testing.assert_array_equal(source["w"], 1.0)
+
+
+def test_replicate_and_back():
+    tree = replicate({"w": np.arange(3.0, dtype=np.float32)}, jax.devices()[:4])
+    assert len(tree["w"].addressable_shards) == 4
+    assert tree["w"].shape == (3,)  # nothing is stacked
+    chex.assert_trees_all_equal(unreplicate(tree), {"w": np.arange(3.0, dtype=np.float32)})
+
+
+class TestAccumulation:
+    PLAIN = nn.chain(conv=nn.Conv(4, 3), act=nn.relu, flatten=nn.Flatten(), fc=nn.Dense(3))
+
+    @pytest.mark.parametrize("parts", [2, 8])
+    def test_the_update_is_that_of_the_whole_batch(self, rng, parts):
+        optimizer = optim.optimizer("momentum", 0.1)
+        key = jax.random.key(0)
+        ts = train.init_train_state(self.PLAIN, optimizer, key, (6, 6, 1))
+        batch = Batch(
+            jnp.asarray(rng.normal(size=(16, 6, 6, 1)), jnp.float32),
+            jnp.asarray(rng.integers(3, size=16), jnp.int32),
+            jnp.arange(16) < 13,
+        )
+
+        def run(accumulate):
+            step = train.make_train_step(
+                self.PLAIN, losses.softmax_cross_entropy, optimizer, accumulate=accumulate
+            )
+            return jax.jit(step)(ts, batch, key)
+
+        chex.assert_trees_all_close(run(parts), run(1), rtol=1e-5, atol=1e-6)
+
+    def test_on_many_devices(self, small):
+        results = [
+            fit(small.train, way, devices, accumulate=2, epochs=1, augment=None).train_state.params[
+                "fc"
+            ]["kernel"]
+            for way, devices in (("jit", 4), ("shard_map", 4))
+        ]
+        for kernel in results:
+            assert np.isfinite(np.asarray(kernel)).all()
+
+    def test_parts_that_do_not_divide(self, small):
+        with pytest.raises(ConfigError, match="accumulate=3 does not divide the 16 rows"):
+            fit(small.train, "jit", 1, accumulate=3)
+
+
+def test_local_batch_norm_uses_the_rows_of_its_device(rng):
+    x = jnp.asarray(rng.normal(size=(8, 3)), jnp.float32)
+    layer = nn.BatchNorm(local=True)
+    params, state = jaxcnn.init(layer, jax.random.key(0), (3,))
+
+    def run(x):
+        return jaxcnn.apply(layer, params, state, x, train=True, axis_name="data")
+
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+    y, after = jax.shard_map(run, mesh=mesh, in_specs=P("data"), out_specs=(P("data"), P()))(x)
+    parts = np.asarray(x, np.float64).reshape(4, 2, 3)
+    mean, var = parts.mean(1, keepdims=True), parts.var(1, keepdims=True)
+    np.testing.assert_allclose(
+        np.asarray(y).reshape(4, 2, 3), (parts - mean) / np.sqrt(var + 1e-5), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(after["mean"], 0.1 * mean.mean(0)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fast", 8), "parallel='fast' is not allowed: use 'auto', 'jit', 'shard_map' or 'pmap'"),
+        (("auto", 30), "batch_size=30 does not divide over 8 devices: it is the global batch"),
+    ],
+)
+def test_errors(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        plan(*arguments, jax.devices())
+
+
+def test_mixing_needs_the_whole_batch(small):
+    with pytest.raises(ConfigError, match="mixing examples needs the whole batch"):
+        fit(small.train, "shard_map", 2, mix=data.Cutmix(3), augment=None)

@@ -1,0 +1,182 @@
+"""Two real processes with two CPU devices each, which meet on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SECONDS = 90  # for everything that a test waits for
+
+START = """
+import sys
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec as P
+from jaxcnn.parallel import barrier, init_distributed, is_main
+
+address, process, timeout, heartbeat = sys.argv[1], *map(int, sys.argv[2:])
+place = (address, 2, process) if address else ()
+init_distributed(*place, timeout=timeout, heartbeat=heartbeat)
+mesh = jax.make_mesh((4,), ("data",))
+mine = np.float32([1, 10]) * 100**process
+x = jax.make_array_from_process_local_data(NamedSharding(mesh, P("data")), mine)
+total = jax.jit(lambda x: x.sum(), out_shardings=NamedSharding(mesh, P()))
+"""
+
+SUM = """
+print(f"process {process}: {len(jax.devices())} devices, sum {float(total(x))}", flush=True)
+barrier("summed", timeout=60)
+barrier("summed", timeout=60)  # a name may be used again
+print("main" if is_main() else "other", flush=True)
+"""
+
+LONELY_BARRIER = """
+if is_main():
+    try:
+        barrier("meeting", timeout=1)
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+barrier("end", timeout=60)
+"""
+
+FOR_EVER = """
+float(total(x))
+print("stepping", flush=True)
+while True:
+    float(total(x))
+"""
+
+
+def free_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def launch(
+    body: str,
+    address: str,
+    process: int,
+    *,
+    timeout: int = 60,
+    heartbeat: int = 10,
+    variables: dict[str, str] | None = None,
+) -> subprocess.Popen[str]:
+    environ = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2", **(variables or {})}
+    arguments = [address, str(process), str(timeout), str(heartbeat)]
+    return subprocess.Popen(
+        [sys.executable, "-c", START + body, *arguments],
+        env=environ,
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(workers: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+    """Status, output and errors of every process; none outlives the test."""
+    try:
+        ended = []
+        for worker in workers:
+            out, err = worker.communicate(timeout=SECONDS)
+            ended.append((worker.returncode, out, err))
+        return ended
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+
+def test_two_processes_sum_over_all_devices():
+    address = free_address()
+    ended = finish([launch(SUM, address, process) for process in (0, 1)])
+    for process, (status, out, err) in enumerate(ended):
+        assert status == 0, err
+        assert f"process {process}: 4 devices, sum 1111.0" in out
+    (_, first, _), (_, second, _) = ended
+    assert "main" in first
+    assert "other" in second
+    assert f"2 processes have joined at {address}." in first
+    table = re.search(r"process +host +devices\n(.*)\n(.*)\n(.*)", first)
+    for process in (0, 1):
+        assert table[1 + process].split()[:4] == [str(process), socket.gethostname(), "2", "x"]
+    assert table[3] == "4 devices in 2 processes"
+    assert "devices in" not in second
+    assert "joined" not in second
+
+
+@pytest.mark.slow
+def test_variables_of_a_launcher_are_enough():
+    """Those that `mpirun` of Open MPI 5 sets on one host."""
+    workers = []
+    for process in ("0", "1"):
+        variables = {
+            "PRTE_LAUNCHED": "1",
+            "PMIX_NAMESPACE": f"prterun-here-{os.getpid()}@1",
+            "OMPI_COMM_WORLD_SIZE": "2",
+            "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+            "OMPI_COMM_WORLD_RANK": process,
+            "OMPI_COMM_WORLD_LOCAL_RANK": process,
+        }
+        workers.append(launch(SUM, "", int(process), variables=variables))
+    for status, out, err in finish(workers):
+        assert status == 0, err
+        assert "4 devices, sum 1111.0" in out
+
+
+@pytest.mark.slow
+def test_a_barrier_that_others_do_not_reach():
+    address = free_address()
+    ended = finish([launch(LONELY_BARRIER, address, process) for process in (0, 1)])
+    assert [status for status, _, _ in ended] == [0, 0], ended
+    out = ended[0][1]
+    assert "ClusterError barrier 'meeting': process 0 of 2 waited 1 s, and not all others" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("victim", "by"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)]
+)
+def test_when_a_process_is_killed_or_frozen_the_other_ends_with_a_message(victim, by):
+    address = free_address()
+    workers = [launch(FOR_EVER, address, process) for process in (0, 1)]
+    try:
+        for worker in workers:
+            assert any(line.strip() == "stepping" for line in worker.stdout), "it has not started"
+        workers[victim].send_signal(by)
+        # Ten seconds of silence, and as many until JAX has told the process and ended it.
+        _, err = workers[1 - victim].communicate(timeout=60)
+        assert workers[1 - victim].returncode in (-signal.SIGABRT, 1)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+    assert "another task died" in err or "Connection closed by peer" in err
+    if victim == 1:
+        assert re.search(r"tasks are unhealthy \(stopped sending heartbeats\):\n1\n", err)
+
+
+@pytest.mark.slow
+def test_a_coordinator_that_does_not_exist():
+    address = free_address()
+    [(status, _, err)] = finish([launch(SUM, address, 1, timeout=3)])
+    assert status == 1
+    assert f"could not reach the coordinator {address} (from JAXCNN variables) within 3 s" in err
+    assert "Connection refused" in err
+
+
+@pytest.mark.slow
+def test_others_that_do_not_come():
+    address = free_address()
+    [(status, _, err)] = finish([launch(SUM, address, 0, timeout=3)])
+    assert status == 1
+    assert f"not all 2 processes arrived at the coordinator {address}" in err
+    assert "Terminating process" not in err  # JAX's abort, which cannot be caught
