@@ -11,7 +11,7 @@ FLAGS = $(if $(RESUME),--resume $(RESUME),--data $(DATA)) \
         $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
         $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
-.PHONY: help train-% test test-slow bench bench-peers profile lint format types clean
+.PHONY: help train-% look test test-slow bench bench-peers profile lint format types clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -25,6 +25,10 @@ EXPERIMENTS := $(shell grep -l '^EXPERIMENT = ' experiments/*.py)
 train-%: $(VENV)/installed  ## train an experiment, for example `make train-lenet`
 	@test -f experiments/$*.py || { echo "There is no experiment $*; 'make help' lists them."; exit 2; }
 	@$(BIN)/python -m experiments.$* $(FLAGS)
+
+look: $(VENV)/installed  ## look inside a trained network: make look RUN=runs/lenet/...
+	@test -n "$(RUN)" || { echo "Pass RUN=, a run folder such as runs/lenet/20261121-121441-0."; exit 2; }
+	@$(BIN)/python -m experiments.look $(RUN) $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
 
 test: $(VENV)/installed-dev  ## run the fast tests
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup

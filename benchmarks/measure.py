@@ -14,8 +14,9 @@ from benchmarks.matrix import FLOPS
 from benchmarks.process import Worker, WorkerError, free_memory, installed
 from benchmarks.results import check_same, row_numbers, summary
 
-TURN = 0.7
-"""Seconds of steps that a library makes in its turn."""
+TURN, LONG_TURN, LONG_STEP = 1.0, 4.0, 0.1
+"""Seconds of steps that a library makes in its turn; a step of over `LONG_STEP` gets the long one,
+so that several steps a call are several."""
 
 SETTLE = 0.25
 """Seconds between turns: idle threads of the last library go to sleep first."""
@@ -84,9 +85,7 @@ def measure(
         check_same(network, machine["networks"][network_name], compared, gpu=machine["gpu"])
 
         times = {name: [] for name in reports}
-        steps = {
-            name: max(1, round(TURN / report["step_seconds"])) for name, report in reports.items()
-        }
+        steps = {name: _steps(report["step_seconds"]) for name, report in reports.items()}
         for number in range(rounds + 1):
             for name in list(reports):
                 time.sleep(SETTLE)
@@ -127,3 +126,9 @@ def measure(
         "matrix_gflops": matrix,
         "rows": lines,
     }
+
+
+def _steps(step_seconds: float) -> int:
+    """How many steps a library makes in its turn."""
+    turn = LONG_TURN if step_seconds > LONG_STEP else TURN
+    return max(1, round(turn / step_seconds))

@@ -18,12 +18,11 @@ from benchmarks.peers import Trainer
 from jaxcnn import losses, metrics, models, nn, optim, train
 from jaxcnn.layer import Layer
 from jaxcnn.ledger import Ledger
+from jaxcnn.train.pace import LONGEST
 from jaxcnn.train.step import TrainStep
 from jaxcnn.typing import Batch, Params
 
 VERSION = jaxcnn.__version__
-LONGEST = 2.0
-"""Seconds that a call of several steps may take, as in `train.fit`."""
 
 
 def model_of(network: Network) -> Layer:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from jaxcnn.data import DataName
 from jaxcnn.errors import ConfigError
 from jaxcnn.optim import OptimizerName, ScheduleName, Unit
+from jaxcnn.parallel import Parallel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +98,15 @@ class Config:
     """Images at a time in evaluation; does not change results."""
     log_every: int = 50
     """Steps between lines of the metrics log."""
+    parallel: Parallel = "auto"
+    """How a step runs on many devices, --batch-size being that of all together: auto is jit."""
+    accumulate: int = 1
+    """Parts that the rows of a step are computed in, one after another, to save memory."""
     steps_per_call: int | None = None
     """Steps that one call of the compiled program makes; does not change results. None: as many
-    as take two seconds, which is also how long Ctrl-C may wait."""
+    as take four seconds, which is also how long Ctrl-C may wait."""
+    max_minutes: float | None = None
+    """Time limit: then the run saves, says how to go on, and ends with status 124."""
     keep_memory: bool = False
     """Whether the process keeps freed memory instead of returning it to the system: faster where
     a call makes few steps, and the process never shrinks. Linux with glibc."""
@@ -141,7 +148,8 @@ def resolve(config: C, recipe: Recipe) -> tuple[C, Recipe]:
 
 def check(config: Config) -> None:
     """Raises `ConfigError` for numbers that are out of range before anything is loaded."""
-    for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "keep", "steps_per_call"):
+    counts = ("epochs", "batch_size", "eval_batch_size", "log_every", "keep", "steps_per_call")
+    for name in (*counts, "accumulate"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected 1 or more.")
@@ -149,6 +157,8 @@ def check(config: Config) -> None:
         value = getattr(config, name)
         if value is not None and value < 0:
             raise ConfigError(f"--{name} {value}: expected 0 or more.")
+    if config.max_minutes is not None and config.max_minutes <= 0:
+        raise ConfigError(f"--max-minutes {config.max_minutes}: expected more than 0.")
     if not 0 <= config.label_smoothing < 1:
         raise ConfigError(f"--label-smoothing {config.label_smoothing}: expected 0 .. 1, below 1.")
     if config.expected is not None and not 0 <= config.expected <= 1:

@@ -85,10 +85,11 @@ def draw(
     if len(surest):
         title = f'surest of the {len(wrong)} errors, "true:predicted"'
         figures.insert(3, ("errors", "Surest errors", grid(surest[:_GRID], title)))
-    return [(f"{name}.png", caption, _png(figure)) for name, caption, figure in figures]
+    return [(f"{name}.png", caption, png(figure)) for name, caption, figure in figures]
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A figure as the content of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,18 +20,26 @@ from experiments.job import Experiment, Job, prepare
 from experiments.screen import Screen
 from jaxcnn import checkpoint, storage
 from jaxcnn.compilation import use_compile_cache
-from jaxcnn.errors import CheckpointError, ConfigError, JaxcnnError, NumericalError, explain
+from jaxcnn.errors import (
+    CheckpointError,
+    ConfigError,
+    DamagedCheckpointError,
+    JaxcnnError,
+    NumericalError,
+    explain,
+)
 from jaxcnn.process import keep_freed_memory
 from jaxcnn.run import RunFolder
 from jaxcnn.train import (
     Progress,
+    StopRequest,
     fit,
     init_train_state,
     network_input,
     stop_on_signals,
 )
 
-EXIT_MET, EXIT_FAILED, EXIT_USAGE = 0, 1, 2  # stopped by a signal: 128 + its number
+EXIT_MET, EXIT_FAILED, EXIT_USAGE = 0, 1, 2  # stopped: `StopRequest.status`
 
 
 def main(experiment: Experiment[C], arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +81,9 @@ def _parse(experiment: Experiment[C], arguments: list[str]) -> C:
     return config
 
 
-def _run(experiment: Experiment[C], config: C, screen: Screen, stop: Callable[[], bool]) -> int:
+def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest) -> int:
+    if config.max_minutes is not None:
+        stop.limit(config.max_minutes)
     if config.keep_memory:
         keep_freed_memory(screen.say)
     cache = use_compile_cache()
@@ -89,7 +100,7 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: Callable[[]
         start = None
     else:
         run = RunFolder(config.resume)
-        start = _restore(run, job, config)
+        start = restore_newest(run, job, config, screen)
         screen.say(f"going on with {run.path} at step {int(start.train_state.step)}")
     about = {"experiment": experiment.name, "fingerprint": job.train.fingerprint}
 
@@ -131,6 +142,8 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: Callable[[]
             policies=job.policies,
             log_every=config.log_every,
             steps_per_call=config.steps_per_call,
+            accumulate=config.accumulate,
+            parallel=config.parallel,
             on_ready=ready,
             on_record=record,
             on_epoch=lambda epoch, progress: save(progress),
@@ -146,7 +159,7 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: Callable[[]
         save(result.progress)
         screen.say(f"stopped at step {int(result.train_state.step)}; saved. To go on:")
         screen.say(f"  make train-{experiment.name} RESUME={run.path}")
-        return 128 + (getattr(stop, "signal", None) or signal.SIGINT)
+        return stop.status
 
     from experiments.finish import finish  # matplotlib takes half a second to import
 
@@ -157,9 +170,18 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: Callable[[]
 _READY = ("imports", "data", "init", "compile")
 
 
-def _restore(run: RunFolder, job: Job, config: Config) -> Progress:
-    """The newest progress of a run, whose log is cut back to it."""
-    path = run.latest_checkpoint()
+def restore_newest(run: RunFolder, job: Job, config: Config, screen: Screen) -> Progress:
+    """The newest progress of a run that can be read, whose log is cut back to it."""
+    last = run.latest_checkpoint()  # raises if there is none
+    for path in reversed(run.list_checkpoints()):
+        try:
+            return _restore_from(path, run, job, config)
+        except DamagedCheckpointError as error:
+            screen.say(f"passed over: {error}")
+    raise CheckpointError(f"{run.path}: every checkpoint is damaged, the newest is {last}.")
+
+
+def _restore_from(path: Path, run: RunFolder, job: Job, config: Config) -> Progress:
     about = checkpoint.read_manifest(path)["about"]
     if about["fingerprint"] != job.train.fingerprint:
         raise CheckpointError(

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxcnn import storage
-from jaxcnn.errors import CheckpointError
+from jaxcnn.errors import CheckpointError, DamagedCheckpointError
 
 Tree = TypeVar("Tree")
 
@@ -88,7 +88,7 @@ def restore(path: Path, like: Tree) -> Tree:
     try:
         content = (path / "arrays.npz").read_bytes()
         if hashlib.sha256(content).hexdigest() != manifest["arrays_sha256"]:
-            raise CheckpointError(f"{path}: arrays.npz does not match its SHA-256: damaged.")
+            raise DamagedCheckpointError(f"{path}: arrays.npz does not match its SHA-256: damaged.")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             for name, spec in wanted.items():
                 entry = stored[name]
@@ -104,7 +104,7 @@ def restore(path: Path, like: Tree) -> Tree:
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{path}: damaged: arrays.npz: {error}.") from error
+        raise DamagedCheckpointError(f"{path}: damaged: arrays.npz: {error}.") from error
     treedef = jax.tree.structure(like)
     return jax.tree.unflatten(treedef, [restored[name] for name in wanted])
 
@@ -121,11 +121,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
         digest = manifest.pop("sha256")
         version = manifest["format"]
         if digest != _manifest_digest(manifest):
-            raise CheckpointError(f"{file}: does not match its SHA-256: damaged.")
+            raise DamagedCheckpointError(f"{file}: does not match its SHA-256: damaged.")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{path}: no usable checkpoint: {error}.") from error
+        raise DamagedCheckpointError(f"{path}: no usable checkpoint: {error}.") from error
     if version != _FORMAT:
         raise CheckpointError(f"{file}: format {version!r} is not known; this version reads 1.")
     return manifest

@@ -37,6 +37,10 @@ class CheckpointError(JaxcnnError, ValueError):
     """A checkpoint that is damaged, incomplete or belongs to another model."""
 
 
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint whose files are not what was written."""
+
+
 class NumericalError(JaxcnnError, ArithmeticError):
     """A loss or gradient that is NaN or infinite."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,10 +45,11 @@ def arguments(tmp_path, *more) -> list[str]:
     return [*base, *more]
 
 
-def start(tmp_path, *more) -> subprocess.Popen:
+def start(tmp_path, *more, devices=1) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "experiments.lenet", *more],
         cwd=ROOT,
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -154,6 +156,26 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, number):
         loaded.close()
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert sum(line["count"] for line in lines if line["kind"] == "train") == 6 * 1_437
+
+
+def test_two_devices_train_as_one(tmp_path, finished):
+    process = start(tmp_path, *arguments(tmp_path, "--parallel", "shard_map"), devices=2)
+    screen, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, screen
+    losses = [
+        [line["loss"] for line in map(json.loads, (run / "metrics.jsonl").open()) if "loss" in line]
+        for run in (only_run(tmp_path), finished[1])
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+def test_a_time_limit_saves_and_says_how_to_go_on(tmp_path, capsys):
+    process = start(tmp_path, *arguments(tmp_path, "--max-minutes", "0.0001"))
+    screen, _ = process.communicate(timeout=200)
+    assert process.returncode == 124, screen
+    assert f"make train-lenet RESUME={only_run(tmp_path)}" in screen
+    status, err = run_main(capsys, *arguments(tmp_path, "--max-minutes", "0"))
+    assert (status, "--max-minutes 0.0: expected more than 0" in err) == (2, True)
 
 
 def test_ctrl_c_before_training_ends_quietly(tmp_path):
@@ -289,16 +311,26 @@ class TestResume:
         assert status == 2
         assert "rate, seed would change" in err
 
-    def test_a_damaged_checkpoint_is_named(self, finished, tmp_path, capsys):
-        import shutil
-
+    def test_a_damaged_checkpoint_is_named_and_passed_over(self, finished, tmp_path, capsys):
         run = tmp_path / "copy"
         shutil.copytree(finished[1], run)
-        newest = sorted((run / "checkpoints").iterdir())[-1]
+        older, newest = sorted((run / "checkpoints").iterdir())
+        good = np.load(newest / "arrays.npz")
+        wanted = {name: good[name] for name in good.files}
+        good.close()
         (newest / "arrays.npz").write_bytes(b"damaged")
+        process = start(tmp_path, "--resume", str(run))
+        screen, _ = process.communicate(timeout=200)
+        assert process.returncode == 0, screen
+        assert f"passed over: {newest}: arrays.npz does not match its SHA-256" in screen
+        with np.load(newest / "arrays.npz") as again:
+            for name in again.files:  # the epoch was made again, to the same bits
+                np.testing.assert_array_equal(again[name], wanted[name])
+        for folder in (older, newest):
+            (folder / "arrays.npz").write_bytes(b"damaged")
         status, err = run_main(capsys, "--resume", run)
         assert status == 1
-        assert f"{newest}: arrays.npz does not match its SHA-256" in err
+        assert f"{run}: every checkpoint is damaged, the newest is {newest}" in err
 
     def test_a_config_of_another_experiment_is_refused(self, tmp_path):
         file = tmp_path / "config.json"
@@ -325,7 +357,7 @@ def test_lenet_learns_mnist(data_dir, tmp_path):
         [sys.executable, "-m", "experiments.lenet", "--data", "mnist", "--data-dir", data_dir]
         + ["--epochs", "1", "--warmup", "0.1", "--expected", "0.98", "--out", tmp_path / "runs"],
         cwd=ROOT,
-        env={**os.environ},
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "1"},
         capture_output=True,
         text=True,
         timeout=280,

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.errors import ConfigError, ShapeError
 from jaxcnn.functional import check
+from jaxcnn.functional.lowering import choice, response
 from jaxcnn.functional.precision import widen
 from jaxcnn.typing import Array, describe
 
@@ -231,27 +230,8 @@ def local_response_norm(
             "channels, so that it has a middle, and k is positive."
         )
     wide = widen(x)
-    half = window // 2
-    squares = jnp.pad(jnp.square(wide), ((0, 0),) * (x.ndim - 1) + ((half, half),))
-    # A sum of slices: XLA's window reduction is not vectorized along the channels on CPU.
-    energy = sum(squares[..., j : j + x.shape[-1]] for j in range(window))
-    return (wide * _inverse_power(k + alpha * energy, beta)).astype(x.dtype)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _inverse_power(x: Array, beta: float) -> Array:
-    """`x^-beta`, whose derivative needs no second power."""
-    if beta == 0.75:  # two roots cost less than a logarithm and an exponential
-        root = lax.rsqrt(x)
-        return root * jnp.sqrt(root)
-    return x**-beta
-
-
-@_inverse_power.defjvp
-def _(beta: float, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (x,), (dx,) = primals, tangents
-    y = _inverse_power(x, beta)
-    return y, -beta * (y / x) * dx
+    norm = response.by_hand if choice.on_cpu() else response.plain
+    return norm(wide, window, k, alpha, beta).astype(x.dtype)
 
 
 def _check_affine(x: Array, scale: Array | None, bias: Array | None) -> None:

@@ -35,7 +35,7 @@ def resnet50(classes: int = 1000) -> nn.Chain:
 
 
 def resnet20(classes: int = 10) -> nn.Chain:
-    """ResNet-20 for 32x32 images: 269,722 parameters, 40,551,552 multiply-adds on colour.
+    """ResNet-20 for 32x32 images: 269,722 parameters, 40,551,040 multiply-adds on colour.
 
     Where a block halves the image, its skip path takes every other pixel and fills up the
     channels with zeros (the paper's option A), so it has no parameters.

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+TIME_IS_UP = 124
+"""Exit status after a time limit, as of the command `timeout`."""
+
 
 class StopRequest:
-    """Becomes true once the process was asked to stop; remembers by which signal."""
+    """Becomes true once the process was asked to stop, or once its time is up."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._deadline = math.inf
+
+    def limit(self, minutes: float) -> None:
+        """Asks for a stop in so many minutes from now."""
+        self._deadline = time.monotonic() + 60 * minutes
+
+    @property
+    def status(self) -> int:
+        """The exit status that says why: 128 + the signal's number, or `TIME_IS_UP`."""
+        return TIME_IS_UP if self.signal is None else 128 + self.signal
 
     def __call__(self) -> bool:
-        return self.signal is not None
+        return self.signal is not None or time.monotonic() > self._deadline
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from jaxcnn.errors import ConfigError, NumericalError
 from jaxcnn.layer import Layer
 from jaxcnn.parallel.plan import Parallel, plan
 from jaxcnn.train.clock import Clock
-from jaxcnn.train.control import Control, Monitored, Progress, copy_state
+from jaxcnn.train.control import Control, Monitored, Progress
 from jaxcnn.train.evaluate import make_evaluator
 from jaxcnn.train.fault import find_fault
 from jaxcnn.train.pace import Pace
@@ -99,7 +99,7 @@ def fit(
       log_every: steps of an interval; the metrics of an interval are fetched one interval
         late, so that the device never waits.
       steps_per_call: steps that one call of the compiled program makes, at most; None: as many
-        as take two seconds. Results do not depend on it. Python sees the training between
+        as take four seconds. Results do not depend on it. Python sees the training between
         calls, so it is also how long a request to stop may wait.
       accumulate: parts that a device's rows are computed in, one after another, to save memory;
         the update is that of the whole batch. See `make_train_step`.

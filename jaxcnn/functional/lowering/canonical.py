@@ -6,8 +6,9 @@ gradients into it at the top level of a program, but not in the body of a loop. 
 run as naive loops: a scanned training step of deck D's CIFAR-10 net takes 33 times as long.
 The barriers keep the transpositions from being folded back into the convolution.
 
-Gradients equal JAX's own to rounding; the step is as fast outside of a loop and as fast in
-one (`python -m benchmarks.lowerings`).
+Gradients equal JAX's own to rounding. On ResNet-20 the step took 441 ms in a loop of four and 547
+by itself (the difference is fresh memory), where JAX's own took 771 by itself; half of that gain
+is `solid`, which keeps residual sums from being computed again for each transposition.
 """
 
 from __future__ import annotations
