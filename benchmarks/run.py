@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,29 +80,39 @@ def run(settings: Settings) -> dict[str, Any]:
     machine = run_json(["benchmarks.machine", *settings.networks])
     say(f"device: {machine['device']}")
     names = rows(settings.peers, gpu=machine["gpu"])
+    path = settings.out / f"{safe_name(machine['device'])}.json"
     results: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": {k: v for k, v in machine.items() if k != "networks"},
         "rounds": settings.rounds,
-        "networks": {},
+        "networks": _kept(path, machine),
         "not_run": not_run(gpu=machine["gpu"]),
         "startup": {},
     }
     for name in settings.networks:
-        results["networks"][name] = measure(name, names, settings.rounds, machine, say)
+        measured = measure(name, names, settings.rounds, machine, say)
+        results["networks"][name] = {"date": results["date"], **measured}
         print(f"\n{network_table(results['networks'][name])}\n", flush=True)
     if settings.startup:
         results["startup"] = measure_startup(say)
         print("\n".join(["", *startup_lines(results["startup"])]))
     for name, reason in results["not_run"].items():
         print(f"{name}: {reason}")
-    path = settings.out / f"{safe_name(machine['device'])}.json"
     storage.write_json(path, results)
     print(f"wrote {path}")
     if settings.readme:
         update_readme(README, results)
         print(f"wrote {README}")
     return results
+
+
+def _kept(path: Path, machine: dict[str, Any]) -> dict[str, Any]:
+    """Networks measured earlier on the same device, which stay where they are not measured anew."""
+    if not path.is_file():
+        return {}
+    earlier = json.loads(path.read_bytes())
+    same = earlier["machine"]["device"] == machine["device"]
+    return dict(earlier["networks"]) if same else {}
 
 
 def not_run(*, gpu: bool) -> dict[str, str]:

@@ -1,10 +1,10 @@
 """LeNet-5 on handwritten digits.
 
 Command:   make train-lenet            (settings: python -m experiments.lenet --help)
-Expected:  MNIST 99.30 % of the 10,000 test images in each run; 99.46 % (deviation 0.04) over
+Expected:  MNIST 99.30 % of the 10,000 test images in each run; 99.44 % (deviation 0.06) over
            seeds 0 to 2. Embedded digits 98.0 % of 360; 99.26 % (0.32) over seeds 0 to 2.
            No epoch is chosen: the network of the last one is tested, once.
-Time:      MNIST 120 s, digits 25 s, on 2 CPU cores (x86-64, AVX-512).
+Time:      MNIST 45 s, digits 25 s, on 2 CPU cores (x86-64, AVX-512).
 """
 
 from __future__ import annotations

@@ -169,10 +169,10 @@ def _fooled(trained: Trained, settings: Settings) -> tuple[str, str, Figure]:
 def _similar(trained: Trained, settings: Settings) -> tuple[str, str, Figure]:
     hidden = jnp.asarray(inspect.last_hidden(*trained.network, trained.images))
     index, _ = inspect.nearest_neighbours(hidden[: settings.images], hidden, 7)
-    images = trained.job.test.images
+    images, classes = trained.job.test.images, trained.job.test.classes
     rows = {
-        f"{trained.job.test.classes[int(trained.labels[row])]}": [images[i] for i in found]
-        for row, found in enumerate(np.asarray(index))
+        f"{number}: {classes[int(trained.labels[number - 1])]}": [images[i] for i in found]
+        for number, found in enumerate(np.asarray(index), start=1)
     }
     caption = "Nearest neighbours in the last hidden layer, the image itself first"
     return "neighbours", caption, report.image_rows(rows)

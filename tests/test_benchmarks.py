@@ -365,7 +365,7 @@ class FakeWorker(process.Worker):
             raise process.WorkerError("plain crashed")
         if order == "end":
             return {"peak_bytes": 1, "device_peak_bytes": None}
-        return {"seconds": 0.7, "loss": float("nan") if self.name == "jaxcnn_single" else 1.0}
+        return {"seconds": 1.0, "loss": float("nan") if self.name == "jaxcnn_single" else 1.0}
 
     def stop(self) -> None:
         pass

@@ -125,7 +125,9 @@ def test_a_figure_that_is_not_met_is_status_1(tmp_path):
     assert json.loads((only_run(tmp_path) / "record.json").read_text())["met"] is False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, number):
     long = arguments(tmp_path, "--epochs", "6")
     whole = start(tmp_path, *long)
@@ -158,12 +160,40 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, number):
     assert sum(line["count"] for line in lines if line["kind"] == "train") == 6 * 1_437
 
 
+@pytest.mark.slow
+def test_looking_inside_a_run(tmp_path, finished):
+    run = tmp_path / "lenet" / "run"
+    shutil.copytree(finished[1], run)
+    command = [sys.executable, "-m", "experiments.look", run, "--images", "3", "--examples", "60"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pictures = {path.stem.removeprefix("look-") for path in run.glob("look-*.png")}
+    assert pictures == {
+        "attribution", "top5", "units", "deconvolution", "adversarial", "neighbours", "translation",
+    }  # fmt: skip
+    page = (run / "look.html").read_text()
+    assert page.count("data:image/png;base64,") == 7
+
+
+@pytest.mark.slow
+def test_looking_inside_what_is_no_run(tmp_path):
+    command = [sys.executable, "-m", "experiments.look", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "is no run folder of an experiment" in done.stderr
+
+
+@pytest.mark.slow
 def test_two_devices_train_as_one(tmp_path, finished):
     process = start(tmp_path, *arguments(tmp_path, "--parallel", "shard_map"), devices=2)
     screen, _ = process.communicate(timeout=200)
     assert process.returncode == 0, screen
     losses = [
-        [line["loss"] for line in map(json.loads, (run / "metrics.jsonl").open()) if "loss" in line]
+        [
+            line["loss"]
+            for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+            if "loss" in line
+        ]
         for run in (only_run(tmp_path), finished[1])
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
@@ -265,7 +295,13 @@ def test_bad_places_are_named(tmp_path, capsys, monkeypatch):
     assert "mnist is in none of the places tried" in err
 
 
-@pytest.mark.parametrize("preprocess", ["mean-image", "channel-mean", "standardize"])
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        *(pytest.param(p, marks=pytest.mark.slow) for p in ("mean-image", "channel-mean")),
+        "standardize",
+    ],
+)
 def test_fitted_statistics_are_stored_with_the_run(tmp_path, capsys, preprocess):
     from jaxcnn import data
 
