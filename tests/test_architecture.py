@@ -152,7 +152,7 @@ def test_importing_does_no_work():
         "from jax._src import xla_bridge\n"
         "assert not xla_bridge._backends, 'importing started a device'\n"
         "heavy = {'tensorflow', 'tensorflow_datasets', 'matplotlib', 'sklearn', 'PIL', 'flax',"
-        " 'requests', 'rich', 'tyro'}\n"
+        " 'grain', 'requests', 'rich', 'tyro'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run(

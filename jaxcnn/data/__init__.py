@@ -1,4 +1,4 @@
-"""Data sets in memory, and what happens to their images on the way to the network.
+"""Data sets, and what happens to their images on the way to the network.
 
 - reading: `load` by name, `read_idx_pair` and `read_idx_folder`, `load_digits`
 - the type: `Dataset`, `Splits`
@@ -9,9 +9,12 @@
   `Affine`, `Elastic`, `Jitter`, `PCANoise` (`fit_pca_noise`), `Compose`
 - mixing the examples of a batch: `Mixup`, `Cutmix`
 - storing any of these with a run: `to_dict`, `from_dict`
+- larger than memory: `ImageFolder`, `Stream`, which reads it by worker processes, `prefetch`,
+  `Throughput`
 - batches: `steps_per_epoch`, `epoch_order`, `train_batch`, `eval_batch`
 """
 
+from jaxcnn.data.ahead import Throughput, prefetch
 from jaxcnn.data.augment import (
     Affine,
     AlternatingFlip,
@@ -29,6 +32,7 @@ from jaxcnn.data.augment import (
 from jaxcnn.data.batches import epoch_order, eval_batch, steps_per_epoch, train_batch
 from jaxcnn.data.dataset import Dataset, Splits
 from jaxcnn.data.digits import load_digits
+from jaxcnn.data.folder import CorruptImageError, ImageFolder
 from jaxcnn.data.idx import read_idx_folder, read_idx_pair
 from jaxcnn.data.load import DataName, load
 from jaxcnn.data.mixing import Cutmix, Mixup
@@ -43,11 +47,13 @@ from jaxcnn.data.preprocess import (
     fit_mean_image,
 )
 from jaxcnn.data.record import from_dict, to_dict
+from jaxcnn.data.stream import Stream
 
 __all__ = [
     "Affine",
     "AlternatingFlip",
     "Compose",
+    "CorruptImageError",
     "Cutmix",
     "Cutout",
     "DataName",
@@ -55,6 +61,7 @@ __all__ = [
     "Elastic",
     "Example",
     "Flip",
+    "ImageFolder",
     "Jitter",
     "Mixup",
     "PCANoise",
@@ -65,7 +72,9 @@ __all__ = [
     "Splits",
     "Standardize",
     "Steps",
+    "Stream",
     "SubtractMeanImage",
+    "Throughput",
     "epoch_order",
     "eval_batch",
     "fit_channel_mean",
@@ -75,6 +84,7 @@ __all__ = [
     "from_dict",
     "load",
     "load_digits",
+    "prefetch",
     "read_idx_folder",
     "read_idx_pair",
     "steps_per_epoch",

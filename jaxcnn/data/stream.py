@@ -1,0 +1,364 @@
+"""Batches from a folder of pictures that does not fit in memory.
+
+`Stream` reads, crops and stacks in worker processes. Which example comes where, and how it is
+cropped, is a pure function of (seed, epoch, place in the epoch). So the number of workers
+changes nothing, and (epoch, step) is all that a checkpoint has to keep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import math
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxcnn.data.batches import steps_per_epoch
+from jaxcnn.data.folder import CorruptImageError, ImageFolder
+from jaxcnn.errors import ConfigError, DataError
+from jaxcnn.typing import Batch
+
+_AREA = (0.08, 1.0)  # of the picture, what a training crop keeps
+_RATIO = (3 / 4, 4 / 3)  # its width over its height, before it is resized to a square
+_TRIES = 10
+_CENTRE = 224 / 256  # of the shorter side, what an evaluation crop keeps
+_ORDER, _VIEW = 0, 1  # keep the two uses of one seed apart
+_AHEAD = 1 << 40  # batches that workers see before them: they never run out
+
+
+def example_order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
+    """The order of training examples in an epoch: a permutation by NumPy's PCG64.
+
+    >>> sorted(example_order(seed=0, epoch=3, examples=4).tolist())
+    [0, 1, 2, 3]
+    """
+    return np.random.default_rng((_ORDER, seed, epoch)).permutation(examples)
+
+
+def random_box(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Draws a part of a picture: 8 to 100 % of its area, 3:4 to 4:3 in shape.
+
+    Where ten draws do not fit into the picture, the largest middle part of an allowed shape.
+
+    Returns:
+      left, top, right, bottom in pixels.
+
+    Source: Szegedy et al. 2015, "Going deeper with convolutions", section 6.
+    """
+    for _ in range(_TRIES):
+        area = height * width * rng.uniform(*_AREA)
+        ratio = math.exp(rng.uniform(math.log(_RATIO[0]), math.log(_RATIO[1])))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            left = int(rng.integers(width - w + 1))
+            top = int(rng.integers(height - h + 1))
+            return left, top, left + w, top + h
+    return _middle(
+        height, width, min(height, round(width / _RATIO[0])), min(width, round(height * _RATIO[1]))
+    )
+
+
+def centre_box(height: int, width: int) -> tuple[int, int, int, int]:
+    """The middle square whose side is 224/256 of the shorter side: left, top, right, bottom.
+
+    >>> centre_box(256, 300)
+    (38, 16, 262, 240)
+    """
+    side = max(1, round(_CENTRE * min(height, width)))
+    return _middle(height, width, side, side)
+
+
+def _middle(height: int, width: int, h: int, w: int) -> tuple[int, int, int, int]:
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+class _Made(NamedTuple):
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    mask: NDArray[np.bool_]
+    corrupt: tuple[tuple[str, str], ...]  # path and message
+
+
+@functools.lru_cache(maxsize=2)
+def _kept_order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
+    """Drawn once an epoch: a million examples take 12 ms."""
+    return example_order(seed, epoch, examples)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Maker:
+    """Makes this process's rows of any batch; it is sent to the workers."""
+
+    folder: ImageFolder
+    size: int
+    batch_size: int
+    seed: int
+    train: bool
+    process: int
+    processes: int
+
+    @property
+    def steps(self) -> int:
+        return steps_per_epoch(len(self.folder), self.batch_size)
+
+    def __call__(self, number: int) -> _Made:
+        """The batch `number`, counted from the first one of epoch 0."""
+        epoch, step = divmod(number, self.steps)
+        share, examples = self.batch_size // self.processes, len(self.folder)
+        first = step * self.batch_size + self.process * share
+        images = np.zeros((share, self.size, self.size, 3), np.uint8)
+        labels, mask = np.zeros(share, np.int32), np.zeros(share, np.bool_)
+        corrupt = []
+        for row, place in enumerate(range(first, min(first + share, examples))):
+            index = int(_kept_order(self.seed, epoch, examples)[place]) if self.train else place
+            try:
+                pixels = self.folder.read(index)
+            except CorruptImageError as error:
+                corrupt.append((self.folder.paths[index], str(error)))
+                continue
+            images[row] = self.view(pixels, epoch, place)
+            labels[row], mask[row] = self.folder.labels[index], True
+        return _Made(images, labels, mask, tuple(corrupt))
+
+    def view(self, pixels: NDArray[np.uint8], epoch: int, place: int) -> NDArray[np.uint8]:
+        """Crops a picture [H, W, 3] to [size, size, 3], for training with a random mirroring."""
+        from PIL import Image
+
+        height, width, _ = pixels.shape
+        rng = np.random.default_rng((_VIEW, self.seed, epoch, place))
+        left, top, right, bottom = (
+            random_box(height, width, rng) if self.train else centre_box(height, width)
+        )
+        part = Image.fromarray(pixels[top:bottom, left:right])
+        small = np.asarray(part.resize((self.size, self.size), Image.Resampling.BILINEAR))
+        return small[:, ::-1] if self.train and rng.random() < 0.5 else small
+
+
+class Stream:
+    """Batches of pictures, read by worker processes while they are needed.
+
+    Images are uint8: scaling belongs to the device. Training examples come in a new order each
+    epoch, as random parts of 8 to 100 % of the area, half of them mirrored; for evaluation in
+    stored order, cut from the middle (224/256 of the shorter side). Resizing is bilinear with
+    antialiasing. The last batch of an epoch is filled up with rows of zeros that the mask leaves
+    out.
+
+    Workers start at the first batch, keep the next ones ready, go on over the end of an epoch and
+    end with the `with` statement. They are new Python processes, so a script that uses them must
+    start its work under `if __name__ == "__main__":`. A jump to another place than the next one
+    starts them anew, which takes seconds.
+
+    Args:
+      folder: the pictures.
+      size: side of the square images, in pixels.
+      batch_size: rows of a batch over all `processes`.
+      seed: of orders and crops. The same seed gives the same batches with the same versions of
+        NumPy and Pillow.
+      train: random order and crops, or fixed ones.
+      workers: processes that read; 0 reads in this one.
+      on_corrupt: what an unreadable picture does: "fail" raises, "skip" masks its row.
+      most_corrupt: how many different pictures may be skipped.
+      process, processes: this process's number and how many share each batch. It gets its own,
+        consecutive, rows only, and knows only of its own corrupt pictures.
+
+    Attributes:
+      corrupt: paths of the unreadable pictures met so far.
+
+    Raises:
+      ConfigError: a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        folder: ImageFolder,
+        *,
+        size: int,
+        batch_size: int,
+        seed: int,
+        train: bool,
+        workers: int = 2,
+        on_corrupt: Literal["fail", "skip"] = "fail",
+        most_corrupt: int = 10,
+        process: int = 0,
+        processes: int = 1,
+    ) -> None:
+        steps_per_epoch(len(folder), batch_size)  # checks batch_size
+        _at_least("size", size, 1)
+        _at_least("seed", seed, 0)
+        _at_least("workers", workers, 0)
+        _at_least("most_corrupt", most_corrupt, 0)
+        _at_least("processes", processes, 1)
+        if on_corrupt not in ("fail", "skip"):
+            raise ConfigError(f"on_corrupt={on_corrupt!r} is unknown: use 'fail' or 'skip'.")
+        if not 0 <= process < processes:
+            raise ConfigError(
+                f"process={process} is not allowed: expected 0 .. {processes - 1}, as there are "
+                f"{processes} processes."
+            )
+        if batch_size % processes:
+            raise ConfigError(
+                f"batch_size={batch_size} is not allowed: {processes} processes share it, so "
+                "use a multiple of their number."
+            )
+        self.corrupt: list[str] = []
+        self._maker = _Maker(folder, size, batch_size, seed, train, process, processes)
+        self._workers = workers
+        self._on_corrupt = on_corrupt
+        self._most_corrupt = most_corrupt
+        self._ready: Any = None  # Grain's iterator
+        self._number = 0  # of the batch it gives next
+        self._lock = threading.Lock()  # `prefetch` draws in a thread of its own
+        self._closed = False
+
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
+        return self._maker.steps
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from step `start` on.
+
+        Yields:
+          Arrays of the host: images [B, size, size, 3] uint8, labels [B] int32, mask [B] bool.
+
+        Raises:
+          ConfigError: epoch or start is out of range, or the stream is closed.
+          CorruptImageError: a picture cannot be read and `on_corrupt` is "fail"; names it.
+          DataError: more than `most_corrupt` pictures cannot be read, or a worker died.
+        """
+        _at_least("epoch", epoch, 0)
+        if not 0 <= start <= self.steps:
+            raise ConfigError(f"start={start} is not allowed: expected 0 .. {self.steps}.")
+        return self._batches(epoch, start)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        for step in range(start, self.steps):
+            made = self._make(epoch * self.steps + step)
+            self._note(made.corrupt)
+            # JAX takes the host's arrays wherever it takes its own.
+            yield Batch(made.images, made.labels, made.mask)  # type: ignore[arg-type]
+
+    def _make(self, number: int) -> _Made:
+        with self._lock:
+            if self._closed:
+                raise ConfigError(
+                    "this stream is closed: draw its batches inside the `with` block."
+                )
+            if not self._workers:
+                return self._maker(number)
+            if not self._maker.train:  # every epoch is the same one, so workers may just go on
+                number %= self.steps
+                self._number %= self.steps
+            try:
+                return self._from_workers(number)
+            except RuntimeError as error:
+                self._stop()
+                raise DataError(
+                    f"{self._maker.folder.source}: a worker that reads pictures died: {error}\n"
+                    "Too little memory or too small a /dev/shm is the usual cause: use fewer "
+                    "workers."
+                ) from error
+            except BaseException:
+                self._stop()
+                raise
+
+    def _from_workers(self, number: int) -> _Made:
+        if self._ready is None or self._number != number:
+            self._stop()
+            self._ready = _start(self._maker, number, self._workers)
+        images, labels, mask, corrupt = next(self._ready)
+        self._number = number + 1
+        # Copies, since Grain frees the shared memory that they lie in.
+        return _Made(np.array(images), np.array(labels), np.array(mask), corrupt)
+
+    def _note(self, corrupt: Iterable[tuple[str, str]]) -> None:
+        for path, message in corrupt:
+            if path not in self.corrupt:
+                self.corrupt.append(path)
+            if self._on_corrupt == "fail":
+                raise CorruptImageError(message)
+            if len(self.corrupt) > self._most_corrupt:
+                raise DataError(
+                    f"{self._maker.folder.source}: {len(self.corrupt)} pictures cannot be read, "
+                    f"at most {self._most_corrupt} are allowed: {', '.join(self.corrupt[:5])}"
+                    f"{', ...' if len(self.corrupt) > 5 else ''}.\nThe last one: {message}"
+                )
+
+    def _stop(self) -> None:
+        ready, self._ready = self._ready, None
+        if ready is not None:
+            ready.close()
+
+    def close(self) -> None:
+        """Ends the workers and waits for them. A thread that draws a batch gets it first."""
+        with self._lock:
+            self._closed = True
+            self._stop()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _From:
+    """The batches from a number on, as a sequence: what Grain reads from."""
+
+    maker: _Maker
+    first: int
+
+    def __len__(self) -> int:
+        return _AHEAD
+
+    def __getitem__(self, index: int) -> _Made:
+        return self.maker(self.first + int(index))
+
+
+def _start(maker: _Maker, number: int, workers: int) -> Any:
+    """Starts processes that make the batches from `number` on, worker by worker in turn."""
+    import grain
+    from absl import flags
+
+    # Grain 0.2.18 reads this flag, which nobody but an absl application has parsed, and fails.
+    with contextlib.suppress(KeyError):
+        flags.FLAGS["grain_enable_multiprocess_worker_profiling"].present = True
+    here = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)  # an element is a whole batch
+    batches = grain.MapDataset.source(_From(maker, number)).to_iter_dataset(here)
+    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
+    return iter(batches.mp_prefetch(options, worker_init_fn=_in_worker))
+
+
+def _in_worker(number: int, count: int) -> None:
+    """Ctrl-C is for the parent, which then ends its workers; and none outlives it."""
+    del number, count
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name}={value!r} is not allowed: expected an int of at least {least}.")
