@@ -5,7 +5,7 @@ Expected:  65.0 % of the 10,000 test images. The deck prints 69.39 % after 5 epo
            and SGD at 1e-3; exactly as written:
            make train-deck_d_cifar ARGS="--optimizer sgd --rate 1e-3 --schedule constant
            --weight-decay 0 --expected 0.6939"
-Time:      see RESULTS in the README; some 30 ms a step on 2 CPU cores (x86-64, AVX-512).
+Time:      about 100 s on 2 CPU cores (x86-64, AVX-512).
 Data:      CIFAR-10 as tfds prepares it, in DATA_DIR; it is not downloaded.
 """
 

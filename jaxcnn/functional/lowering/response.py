@@ -3,8 +3,8 @@
 `y = x d^-b` with `d = k + a W(x^2)`, W the sum over a window of channels. With
 `q = g x d^-b / d` the gradient is `dx = g d^-b - 2 a b x W(q)`: one power, which is kept, and
 one more window. JAX's own takes a second power and, as XLA repeats cheap operations, computes
-the product under the window once for each channel of it. The two norms of AlexNet were a sixth
-of its training step that way.
+the product under the window once for each channel of it. On 2 cores AlexNet's training step took
+2,045 ms that way and takes 1,830 this way.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def solid(x: Array, witness: Array) -> Array:
     XLA repeats cheap elementwise operations inside each operation that uses their result. In
     front of a transposition that is ruinous: the gradient of a ResNet's last block computed
     the sums and normalizations of all blocks before it again, in an order of memory that
-    misses the cache at every step, 50 times as slow as transposing. `optimization_barrier`
+    misses the cache at every step: 78 ms, where transposing takes 2. `optimization_barrier`
     does not help: on CPU it is gone before operations are fused. What a conditional returns
     is kept.
 
