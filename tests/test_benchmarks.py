@@ -382,7 +382,7 @@ def test_a_crash_leaves_the_others_running(monkeypatch):
     rows = {row["name"]: row for row in found["rows"]}
     assert list(rows) == names
     assert rows["jaxcnn"]["milliseconds"]["all"] == pytest.approx([100, 100])
-    assert rows["jaxcnn"]["steps_per_round"] == 7
+    assert rows["jaxcnn"]["steps_per_round"] == 10  # a second of steps of 0.1 s
     problems = {name: row.get("problem") for name, row in rows.items()}
     assert problems == {
         "jaxcnn": None,
