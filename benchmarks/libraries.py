@@ -41,7 +41,7 @@ LIBRARIES = {
         "jaxcnn, TF32 products", OURS, "jaxcnn", precision="tensorfloat32", gpu=True
     ),
     "jaxcnn_bfloat16": Library(
-        "jaxcnn, bfloat16 compute", OURS, "jaxcnn", {"mixed": True}, gpu=True, rough=True
+        "jaxcnn, bfloat16 compute", OURS, "jaxcnn", {"mixed": True}, rough=True
     ),
     "plain": Library("plain JAX", "benchmarks.peers.plain", "jax"),
     "flax": Library("Flax (nnx)", "benchmarks.peers.flax_nnx", "flax"),

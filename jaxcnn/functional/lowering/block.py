@@ -47,11 +47,11 @@ def _forward(
     height, width = (n // 2 for n in geometry.output(x.shape[1:3], kernel.shape[:2]))
     windows = columns(zero_pad(x, geometry.pads), (kh + 1, kw + 1), (2, 2), (height, width))
     matrix = barrier(windows.reshape(-1, height * width * x.shape[-1]))
-    slabs = product(barrier(_rows(kernel)), matrix, x.dtype).reshape(4, features, -1)
+    slabs = product(barrier(_rows(kernel)), matrix, wide(x.dtype)).reshape(4, features, -1)
     best, which = first_maximum([slabs[position] for position in range(4)])
-    y = best + bias[:, None]
+    y = best + bias[:, None].astype(best.dtype)
     which = jnp.where(y > 0, which, jnp.int8(_CUT))
-    y = jnp.maximum(y, jnp.zeros((), y.dtype))
+    y = jnp.maximum(y, jnp.zeros((), y.dtype)).astype(x.dtype)
     return y.reshape(features, height, width, -1), (matrix, which, x, kernel, bias)
 
 
@@ -66,14 +66,14 @@ def _backward(geometry: Geometry, saved: tuple[Array, ...], g: Array) -> tuple[A
     shifted = product_t(matrix, slabs).reshape(kh + 1, channels, kw + 1, 4, features)
     moved = [shifted[i : i + kh, :, j : j + kw, n] for n, (i, j) in enumerate(_SHIFTS)]
     dw = reduce(jnp.add, moved).transpose(0, 2, 1, 3)
-    d = product(barrier(barrier(_rows(kernel)).T), slabs, x.dtype)
+    d = product(barrier(_cells(kernel)), slabs, wide(x.dtype))
     size = tuple(n + sum(p) for n, p in zip(x.shape[1:3], geometry.pads, strict=True))
     dx = sum_columns(d.reshape(kh + 1, channels, kw + 1, *g.shape[1:]), (2, 2), size)
     (top, _), (left, _) = geometry.pads
     dx = dx[:, top : top + x.shape[1], left : left + x.shape[2]]
     live = jnp.where(which == _CUT, 0, flat)
     db = jnp.sum(live, axis=1, dtype=wide(g.dtype)).astype(bias.dtype)
-    return dx, dw.astype(kernel.dtype), db
+    return dx.astype(x.dtype), dw.astype(kernel.dtype), db
 
 
 _fused.defvjp(_forward, _backward)
@@ -81,7 +81,17 @@ _fused.defvjp(_forward, _backward)
 
 def _rows(kernel: Array) -> Array:
     """[kh, kw, C, O] as [4 O, (kh+1) C (kw+1)]: a shifted copy for each position."""
-    kh, kw, channels, features = kernel.shape
-    copies = [jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i, j in _SHIFTS]
-    stacked = jnp.stack(copies).transpose(0, 4, 1, 3, 2)  # [4, O, kh+1, C, kw+1]
-    return stacked.reshape(4 * features, (kh + 1) * channels * (kw + 1))
+    copies = _copies(kernel).transpose(0, 4, 1, 3, 2)  # [4, O, kh+1, C, kw+1]
+    return copies.reshape(4 * kernel.shape[-1], -1)
+
+
+def _cells(kernel: Array) -> Array:
+    """The transpose of `_rows`, made by itself: see `gemm.cells`."""
+    copies = _copies(kernel).transpose(1, 3, 2, 0, 4)  # [kh+1, C, kw+1, 4, O]
+    return copies.reshape(-1, 4 * kernel.shape[-1])
+
+
+def _copies(kernel: Array) -> Array:
+    """[4, kh+1, kw+1, C, O]."""
+    edges = [((i, 1 - i), (j, 1 - j), (0, 0), (0, 0)) for i, j in _SHIFTS]
+    return jnp.stack([jnp.pad(kernel, edge) for edge in edges])
