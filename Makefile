@@ -11,7 +11,7 @@ FLAGS = $(if $(RESUME),--resume $(RESUME),--data $(DATA)) \
         $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
         $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
-.PHONY: help train-% look test test-slow bench bench-peers profile lint format types clean
+.PHONY: help train-% look test test-slow test-chaos bench bench-peers profile lint format types clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -37,6 +37,9 @@ test-slow: export JAXCNN_TEST_OPTIMIZED = 1
 test-slow: $(VENV)/installed-dev  ## run the tests that take minutes
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m slow --timeout 1200
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup tests/test_laws.py
+
+test-chaos: $(VENV)/installed-dev  ## kill, corrupt, fuzz: the whole counts, printed
+	JAXCNN_CHAOS=full $(BIN)/python -m pytest -q -s tests/chaos --timeout 3600
 
 bench: $(VENV)/installed  ## measure training steps and start-up, beside the libraries installed
 	$(BIN)/python -m benchmarks.run $(ARGS)
