@@ -7,7 +7,7 @@ WORKERS ?= auto
 
 # make train-NAME DATA=... DATA_DIR=... SEED=... EPOCHS=... RESUME=... ARGS="--flag value"
 DATA ?= auto
-FLAGS = $(if $(RESUME),--resume $(RESUME),--data $(DATA)) \
+FLAGS = $(if $(RESUME),--resume $(RESUME),$(if $(filter-out auto,$(DATA)),--data $(DATA))) \
         $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
         $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from jaxcnn.data import DataName
 from jaxcnn.errors import ConfigError
 from jaxcnn.optim import OptimizerName, ScheduleName, Unit
 from jaxcnn.parallel import Parallel
 
+Preprocess: TypeAlias = Literal["scale", "mean-image", "channel-mean", "standardize"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a data set asks for: the values of the fields that are None in a `Config`."""
+    """What a data set asks for: the values of the fields that are None in a config."""
 
     epochs: int
     batch_size: int
@@ -27,17 +29,12 @@ class Recipe:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class BaseConfig:
     """Settings that all experiments share."""
 
-    data: DataName = "auto"
-    """Data set. "auto" is MNIST, or the embedded digits where MNIST cannot be had; "idx" is
-    any set in four IDX files named as MNIST's, in --data-dir."""
     data_dir: Path | None = None
-    """Folder with prepared tfds data or IDX files. None: the cache, $TFDS_DATA_DIR and
-    ~/tensorflow_datasets."""
-    download: bool = True
-    """Whether a data set that is nowhere may be downloaded."""
+    """Folder with the data. None: the cache, $TFDS_DATA_DIR and ~/tensorflow_datasets, where
+    prepared data sets are looked for."""
 
     epochs: int | None = None
     """Passes over the training data. None: the data set's recipe."""
@@ -86,7 +83,7 @@ class Config:
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the network computes in. bfloat16: products of bfloat16 numbers that add up in float32;
     parameters, statistics, loss and update stay float32."""
-    preprocess: Literal["scale", "mean-image", "channel-mean", "standardize"] = "scale"
+    preprocess: Preprocess = "scale"
     """From stored pixels to input: pixels / 255; less the mean image (AlexNet), or each channel's
     mean (VGG); or that over each channel's deviation (ResNet). Fitted on the training images."""
     shift: int | None = None
@@ -107,6 +104,10 @@ class Config:
     as take four seconds, which is also how long Ctrl-C may wait."""
     max_minutes: float | None = None
     """Time limit: then the run saves, says how to go on, and ends with status 124."""
+    join_timeout: float = 120
+    """In several processes: seconds until all of them must have come."""
+    heartbeat: int = 30
+    """In several processes: seconds of silence after which one counts as dead, and all end."""
     keep_memory: bool = False
     """Whether the process keeps freed memory instead of returning it to the system: faster where
     a call makes few steps, and the process never shrinks. Linux with glibc."""
@@ -123,7 +124,18 @@ class Config:
     """Run folder to go on with; its own settings are used."""
 
 
-C = TypeVar("C", bound=Config)
+@dataclasses.dataclass(frozen=True)
+class Config(BaseConfig):
+    """Settings of an experiment on a data set that is known by name."""
+
+    data: DataName = "auto"
+    """Data set. "auto" is MNIST, or the embedded digits where MNIST cannot be had; "idx" is
+    any set in four IDX files named as MNIST's, in --data-dir."""
+    download: bool = True
+    """Whether a data set that is nowhere may be downloaded."""
+
+
+C = TypeVar("C", bound=BaseConfig)
 
 _UNCHECKED = {
     "data_dir",
@@ -132,6 +144,9 @@ _UNCHECKED = {
     "resume",
     "keep",
     "steps_per_call",
+    "workers",
+    "join_timeout",
+    "heartbeat",
 }  # may change on resuming
 
 
@@ -146,7 +161,7 @@ def resolve(config: C, recipe: Recipe) -> tuple[C, Recipe]:
     return dataclasses.replace(config, **dataclasses.asdict(recipe)), recipe
 
 
-def check(config: Config) -> None:
+def check(config: BaseConfig) -> None:
     """Raises `ConfigError` for numbers that are out of range before anything is loaded."""
     counts = ("epochs", "batch_size", "eval_batch_size", "log_every", "keep", "steps_per_call")
     for name in (*counts, "accumulate"):
@@ -165,7 +180,7 @@ def check(config: Config) -> None:
         raise ConfigError(f"--expected {config.expected}: expected a fraction in 0 .. 1.")
 
 
-def to_json(config: Config) -> dict[str, Any]:
+def to_json(config: BaseConfig) -> dict[str, Any]:
     """The config as JSON values."""
     return {
         name: str(value) if isinstance(value, Path) else value
@@ -192,7 +207,7 @@ def from_json(kind: type[C], file: Path) -> C:
     return kind(**values)
 
 
-def changed(asked: Config, recorded: Config) -> list[str]:
+def changed(asked: BaseConfig, recorded: BaseConfig) -> list[str]:
     """Names of fields in which `asked` departs from `recorded` and would change the result."""
     return [
         field.name

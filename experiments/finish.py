@@ -46,7 +46,7 @@ def finish(
         job.model,
         params,
         state,
-        test=job.test,
+        test=job.shown(),
         prepare=job.precision.preparing(job.prepare),
         history=[line for line in run.history() if line["kind"] != "test"],
         first_layer=experiment.first_layer,

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, NamedTuple
 
-from experiments.config import C, Config, Recipe, resolve
+from experiments.config import BaseConfig, C, Config, Recipe, resolve
 from experiments.screen import Screen
 from jaxcnn import data, losses, optim
-from jaxcnn.data import Dataset
+from jaxcnn.data import Dataset, Stream
 from jaxcnn.errors import ConfigError
 from jaxcnn.layer import Layer
 from jaxcnn.train import Monitored, ReduceOnPlateau, RetryOnDivergence, StepBack
@@ -29,6 +29,7 @@ class Experiment(Generic[C]):
       recipes: by data set; "" for the others.
       first_layer: layer whose kernels are drawn.
       maps: layers whose feature maps are drawn.
+      load: finds the data, for experiments whose data sets have no name.
     """
 
     name: str
@@ -38,15 +39,23 @@ class Experiment(Generic[C]):
     recipes: Mapping[str, Recipe]
     first_layer: str
     maps: Sequence[str]
+    load: Callable[[C, Recipe, Screen], Loaded] | None = None
+
+
+class Loaded(NamedTuple):
+    """Training and test examples, in memory or streamed."""
+
+    train: Dataset | Stream
+    test: Dataset | Stream
 
 
 class Job(NamedTuple):
     """What is trained, on what, and how."""
 
     model: Layer
-    train: Dataset
-    held_out: dict[str, Dataset]
-    test: Dataset
+    train: Dataset | Stream
+    held_out: dict[str, Dataset | Stream]
+    test: Dataset | Stream
     steps_per_epoch: int
     optimizer: Any
     loss: Callable[..., Any]
@@ -55,25 +64,29 @@ class Job(NamedTuple):
     augment: data.Shift | None
     policies: dict[str, Monitored]
 
+    def shown(self) -> Dataset:
+        """Test examples in memory, for pictures: all, or some of a stream."""
+        return self.test.sample(_SHOWN) if isinstance(self.test, Stream) else self.test
+
 
 def prepare(experiment: Experiment[C], config: C, screen: Screen) -> tuple[C, Recipe, Job]:
     """Finds the data and makes network, optimizer and the rest from it."""
-    splits = data.load(
-        config.data, data_dir=config.data_dir, download=config.download, say=screen.say
-    )
-    name = splits.train.name.partition("/")[0]
-    if config.data == "auto" and name != "mnist":
-        screen.box(
-            "MNIST was not found",
-            f"Training on {splits.train.source} instead\n"
-            f"({len(splits.train):,} training and {len(splits.test):,} test images).\n"
-            "For MNIST: DATA_DIR=folder make train-" + experiment.name,
-        )
-    config, recipe = resolve(config, experiment.recipes.get(name, experiment.recipes[""]))
-    held_out = {}
-    train = splits.train
-    if recipe.validation:
-        train, held_out["validation"] = train.hold_out(recipe.validation, config.seed)
+    if experiment.load is None:
+        assert isinstance(config, Config)  # noqa: S101  (for the type checker)
+        loaded = _load_by_name(experiment.name, config, screen)
+        name = loaded.train.name.partition("/")[0]
+        config, recipe = resolve(config, experiment.recipes.get(name, experiment.recipes[""]))
+    else:
+        config, recipe = resolve(config, experiment.recipes[""])
+        loaded = experiment.load(config, recipe, screen)
+    train, held_out = loaded.train, {}
+    if isinstance(train, Stream):
+        held_out["validation"] = loaded.test  # for the curves; no epoch is chosen by them
+        sample = train.sample(_FITTED)
+    else:
+        if recipe.validation:
+            train, held_out["validation"] = train.hold_out(recipe.validation, config.seed)
+        sample = train
     per_epoch = data.steps_per_epoch(len(train), recipe.batch_size)
     epoch = 1 if config.unit == "epochs" else per_epoch
     total = recipe.epochs * epoch
@@ -96,7 +109,7 @@ def prepare(experiment: Experiment[C], config: C, screen: Screen) -> tuple[C, Re
         model=experiment.model(config, train.image_shape, len(train.classes)),
         train=train,
         held_out=held_out,
-        test=splits.test,
+        test=loaded.test,
         steps_per_epoch=per_epoch,
         optimizer=optim.optimizer(
             config.optimizer,
@@ -106,13 +119,30 @@ def prepare(experiment: Experiment[C], config: C, screen: Screen) -> tuple[C, Re
             **settings,
         ),
         loss=partial(losses.softmax_cross_entropy, label_smoothing=config.label_smoothing),
-        prepare=_PREPARE[config.preprocess](train),
+        prepare=_PREPARE[config.preprocess](sample),
         precision=Precision(compute=config.precision),
         augment=data.Shift(recipe.shift) if recipe.shift else None,
         policies=_policies(config, recipe),
     )
     return config, recipe, job
 
+
+def _load_by_name(experiment: str, config: Config, screen: Screen) -> Loaded:
+    splits = data.load(
+        config.data, data_dir=config.data_dir, download=config.download, say=screen.say
+    )
+    if config.data == "auto" and splits.train.name.partition("/")[0] != "mnist":
+        screen.box(
+            "MNIST was not found",
+            f"Training on {splits.train.source} instead\n"
+            f"({len(splits.train):,} training and {len(splits.test):,} test images).\n"
+            "For MNIST: DATA_DIR=folder make train-" + experiment,
+        )
+    return Loaded(splits.train, splits.test)
+
+
+_SHOWN = 200  # pictures of a streamed test set
+_FITTED = 512  # pictures of a stream that means and deviations are fitted on
 
 _PREPARE: dict[str, Callable[[Dataset], Prepare]] = {
     "scale": lambda train: data.Scale(),
@@ -122,7 +152,7 @@ _PREPARE: dict[str, Callable[[Dataset], Prepare]] = {
 }
 
 
-def _policies(config: Config, recipe: Recipe) -> dict[str, Monitored]:
+def _policies(config: BaseConfig, recipe: Recipe) -> dict[str, Monitored]:
     """What the config asks to be done when training stalls or diverges."""
     policies = {}
     if config.plateau != "none":

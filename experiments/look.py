@@ -20,13 +20,14 @@ import tyro
 from matplotlib.figure import Figure
 
 import jaxcnn
-from experiments.config import Config, from_json
+from experiments.config import BaseConfig, from_json
 from experiments.job import Experiment, Job, prepare
 from experiments.pictures import png
 from experiments.runner import EXIT_FAILED, EXIT_MET, restore_newest
 from experiments.screen import Screen
 from jaxcnn import inspect, nn, report, storage
 from jaxcnn.compilation import use_compile_cache
+from jaxcnn.data import Dataset
 from jaxcnn.errors import ConfigError, JaxcnnError, explain
 from jaxcnn.run import RunFolder
 from jaxcnn.typing import Array, Params, State
@@ -54,6 +55,7 @@ class Trained(NamedTuple):
     """A network and what is shown to it."""
 
     job: Job
+    test: Dataset
     params: Params
     state: State
     images: Array  # [N, H, W, C], as the network sees them
@@ -92,20 +94,20 @@ def _attribution(trained: Trained, settings: Settings) -> tuple[str, str, Figure
             ),
             f"occlusion\n{window}x{window}": list(np.asarray(covered)),
         },
-        [trained.job.test.classes[i] for i in np.asarray(labels)],
+        [trained.test.classes[i] for i in np.asarray(labels)],
     )
     return "attribution", "Which pixels speak for the true class", figure
 
 
 def _ranking(trained: Trained, settings: Settings) -> tuple[str, str, Figure]:
     logits = _outputs(trained)
-    classes = trained.job.test.classes
+    classes = trained.test.classes
     wrong = np.flatnonzero(np.asarray(logits.argmax(-1)) != np.asarray(trained.labels))
     rest = np.setdiff1d(np.arange(len(trained.labels)), wrong)
     chosen = np.concatenate([wrong, rest])[: settings.images]
     order, chances = inspect.top_k(logits[chosen], min(5, len(classes)))
     figure = report.ranked_bars(
-        list(trained.job.test.images[chosen]),
+        list(trained.test.images[chosen]),
         [[classes[i] for i in row] for row in np.asarray(order)],
         np.asarray(chances),
         [classes[i] for i in np.asarray(trained.labels)[chosen]],
@@ -117,7 +119,7 @@ def _units(trained: Trained, settings: Settings) -> list[tuple[str, str, Figure]
     """What channels and classes look for: by ascent, and by projection of real activations."""
     key, shape = jax.random.key(settings.seed), trained.images.shape[1:]
     rows = {}
-    for layer, count in (*_conv_channels(trained), (None, len(trained.job.test.classes))):
+    for layer, count in (*_conv_channels(trained), (None, len(trained.test.classes))):
         found = [
             inspect.maximize_activation(
                 *trained.network,
@@ -169,7 +171,7 @@ def _fooled(trained: Trained, settings: Settings) -> tuple[str, str, Figure]:
 def _similar(trained: Trained, settings: Settings) -> tuple[str, str, Figure]:
     hidden = jnp.asarray(inspect.last_hidden(*trained.network, trained.images))
     index, _ = inspect.nearest_neighbours(hidden[: settings.images], hidden, 7)
-    images, classes = trained.job.test.images, trained.job.test.classes
+    images, classes = trained.test.images, trained.test.classes
     rows = {
         f"{number}: {classes[int(trained.labels[number - 1])]}": [images[i] for i in found]
         for number, found in enumerate(np.asarray(index), start=1)
@@ -237,15 +239,16 @@ def load(settings: Settings, screen: Screen) -> Trained:
         raise ConfigError(
             f"{settings.run}: is no run folder of an experiment: expected runs/NAME/TIME-SEED."
         ) from error
-    config: Config = from_json(experiment.config, run.config)
+    config: BaseConfig = from_json(experiment.config, run.config)
     if settings.data_dir is not None:
         config = dataclasses.replace(config, data_dir=settings.data_dir)
     config, _, job = prepare(experiment, config, screen)
     state = restore_newest(run, job, config, screen).train_state
-    stored = job.test.images[: settings.examples]
+    test = job.shown()
+    stored = test.images[: settings.examples]
     seen = jax.jit(job.prepare)(stored)
-    labels = jnp.asarray(job.test.labels[: settings.examples])
-    return Trained(job, state.params, state.state, seen, labels, stored[: settings.images])
+    labels = jnp.asarray(test.labels[: settings.examples])
+    return Trained(job, test, state.params, state.state, seen, labels, stored[: settings.images])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -263,7 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
             storage.write_bytes(settings.run / file, content)
         page = report.render(
             f"Inside {settings.run.resolve().parent.name}, {settings.run.name}",
-            result=f"{len(trained.images):,} images of {trained.job.test.name}.",
+            result=f"{len(trained.images):,} images of {trained.test.name}.",
             met=None,
             pictures=[(caption, content) for _, caption, content in made],
             ledger=str(jaxcnn.ledger(trained.job.model, trained.images.shape[1:])),

@@ -14,8 +14,8 @@ import jax
 import tyro
 
 import jaxcnn
-from experiments import STARTED
-from experiments.config import C, Config, changed, check, from_json, to_json
+from experiments import STARTED, team
+from experiments.config import BaseConfig, C, changed, check, from_json, to_json
 from experiments.job import Experiment, Job, prepare
 from experiments.screen import Screen
 from jaxcnn import checkpoint, storage
@@ -28,6 +28,7 @@ from jaxcnn.errors import (
     NumericalError,
     explain,
 )
+from jaxcnn.parallel import barrier, gather_texts, is_main, on_main, unreplicate
 from jaxcnn.process import keep_freed_memory
 from jaxcnn.run import RunFolder
 from jaxcnn.train import (
@@ -46,7 +47,9 @@ def main(experiment: Experiment[C], arguments: Sequence[str] | None = None) -> i
     """Runs an experiment from the command line and returns the exit status."""
     screen = Screen()
     try:
+        screen = Screen(quiet=team.number() > 0)
         config = _parse(experiment, sys.argv[1:] if arguments is None else list(arguments))
+        team.join(config, screen)  # before the handlers of signals, which JAX would replace
         with stop_on_signals() as stop:
             return _run(experiment, config, screen, stop)
     except ConfigError as error:
@@ -90,24 +93,30 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
     imported = time.perf_counter()
     screen.say(f"jaxcnn {jaxcnn.__version__}: {experiment.title(config)}")
     config, recipe, job = prepare(experiment, config, screen)
+    team.check_agreement(config, job)
     loaded = time.perf_counter()
     table = jaxcnn.ledger(job.model, job.test.image_shape)
     screen.say(f"\n{table}\n")
 
-    if config.resume is None:
-        run = RunFolder.create(config.out, experiment.name, config.seed)
-        storage.write_json(run.config, to_json(config))
-        start = None
-    else:
-        run = RunFolder(config.resume)
-        start = restore_newest(run, job, config, screen)
+    run = RunFolder(Path(on_main(lambda: str(_open_run(experiment, config).path))))
+    start = None
+    if config.resume is not None:
+        start = team.restore(
+            lambda: restore_newest(run, job, config, screen), stored_tree(job, config)
+        )
         screen.say(f"going on with {run.path} at step {int(start.train_state.step)}")
-    about = {"experiment": experiment.name, "fingerprint": job.train.fingerprint}
+    about = {
+        "experiment": experiment.name,
+        "fingerprint": job.train.fingerprint,
+        "devices": jax.device_count(),
+    }
 
     def save(progress: Progress) -> None:
         tree = {"train_state": progress.train_state, "kept": progress.kept}
         step = int(progress.train_state.step)
-        run.save_checkpoint(step, tree, about | {"policies": progress.policies}, config.keep)
+        if is_main():
+            run.save_checkpoint(step, tree, about | {"policies": progress.policies}, config.keep)
+        barrier("checkpoint")  # what one process has done, all may rely on
 
     def ready(seconds: dict[str, float]) -> None:
         parts = {"imports": imported - STARTED, "data": loaded - imported, **seconds}
@@ -121,7 +130,8 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
         screen.start(recipe.epochs, steps, 0 if start is None else int(start.train_state.step))
 
     def record(line: dict[str, Any]) -> None:
-        run.log(line)
+        if is_main():
+            run.log(line)
         screen.record(line)
 
     try:
@@ -159,35 +169,66 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
         save(result.progress)
         screen.say(f"stopped at step {int(result.train_state.step)}; saved. To go on:")
         screen.say(f"  make train-{experiment.name} RESUME={run.path}")
-        return stop.status
+        return max(int(status) for status in gather_texts(str(stop.status)))
 
-    from experiments.finish import finish  # matplotlib takes half a second to import
+    def end() -> str:
+        from experiments.finish import finish  # matplotlib takes half a second to import
 
-    good = finish(experiment, config, job, run, result, str(table), screen)
-    return EXIT_MET if good else EXIT_FAILED
+        return "met" if finish(experiment, config, job, run, alone, str(table), screen) else ""
+
+    # What follows is one process's work, on its own devices.
+    alone = result._replace(train_state=unreplicate(result.train_state))
+    return EXIT_MET if on_main(end) else EXIT_FAILED
 
 
 _READY = ("imports", "data", "init", "compile")
 
 
-def restore_newest(run: RunFolder, job: Job, config: Config, screen: Screen) -> Progress:
+def _open_run(experiment: Experiment[C], config: C) -> RunFolder:
+    """The folder of the run that is resumed, or a new one."""
+    if config.resume is not None:
+        return RunFolder(config.resume)
+    run = RunFolder.create(config.out, experiment.name, config.seed)
+    storage.write_json(run.config, to_json(config))
+    return run
+
+
+def restore_newest(run: RunFolder, job: Job, config: BaseConfig, screen: Screen) -> Progress:
     """The newest progress of a run that can be read, whose log is cut back to it."""
     last = run.latest_checkpoint()  # raises if there is none
     for path in reversed(run.list_checkpoints()):
         try:
-            return _restore_from(path, run, job, config)
+            return _restore_from(path, run, job, config, screen)
         except DamagedCheckpointError as error:
             screen.say(f"passed over: {error}")
     raise CheckpointError(f"{run.path}: every checkpoint is damaged, the newest is {last}.")
 
 
-def _restore_from(path: Path, run: RunFolder, job: Job, config: Config) -> Progress:
+def _restore_from(
+    path: Path, run: RunFolder, job: Job, config: BaseConfig, screen: Screen
+) -> Progress:
     about = checkpoint.read_manifest(path)["about"]
     if about["fingerprint"] != job.train.fingerprint:
         raise CheckpointError(
             f"{path}: was trained on other data than {job.train.source} holds.\n"
             "Pass the --data-dir of the run that is resumed."
         )
+    policies = about["policies"]
+    wanted = stored_tree(job, config)
+    wanted["kept"] = dict.fromkeys(policies, wanted["train_state"])
+    tree = checkpoint.restore(path, wanted)
+    run.rewind_log(about["log_lines"])
+    before, now = about.get("devices", 1), jax.device_count()
+    if before != now:
+        screen.say(
+            f"trained on {before} device(s) before and on {now} now: "
+            "sums are added in another order, so results agree to rounding, not bit for bit"
+        )
+    return Progress(tree["train_state"], policies, tree["kept"])
+
+
+def stored_tree(job: Job, config: BaseConfig) -> dict[str, Any]:
+    """Structure, shapes and dtypes of what a checkpoint of this training holds."""
     like = jax.eval_shape(
         lambda: init_train_state(
             job.model,
@@ -197,8 +238,4 @@ def _restore_from(path: Path, run: RunFolder, job: Job, config: Config) -> Progr
             precision=job.precision,
         )
     )
-    policies = about["policies"]
-    wanted = {"train_state": like, "kept": dict.fromkeys(policies, like)}
-    tree = checkpoint.restore(path, wanted)
-    run.rewind_log(about["log_lines"])
-    return Progress(tree["train_state"], policies, tree["kept"])
+    return {"train_state": like, "kept": dict.fromkeys(job.policies, like)}

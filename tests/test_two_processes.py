@@ -7,13 +7,10 @@ import re
 import signal
 import socket
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-SECONDS = 90  # for everything that a test waits for
+from tests.processes import finish, free_address, start
 
 START = """
 import sys
@@ -55,11 +52,6 @@ while True:
 """
 
 
-def free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1]}"
-
-
 def launch(
     body: str,
     address: str,
@@ -69,30 +61,8 @@ def launch(
     heartbeat: int = 10,
     variables: dict[str, str] | None = None,
 ) -> subprocess.Popen[str]:
-    environ = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2", **(variables or {})}
     arguments = [address, str(process), str(timeout), str(heartbeat)]
-    return subprocess.Popen(
-        [sys.executable, "-c", START + body, *arguments],
-        env=environ,
-        cwd=ROOT,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def finish(workers: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
-    """Status, output and errors of every process; none outlives the test."""
-    try:
-        ended = []
-        for worker in workers:
-            out, err = worker.communicate(timeout=SECONDS)
-            ended.append((worker.returncode, out, err))
-        return ended
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
+    return start(["-c", START + body, *arguments], variables)
 
 
 def test_two_processes_sum_over_all_devices():

@@ -81,29 +81,77 @@ def train_batch(
     consecutive ones: what one device of many computes. It goes without `mix`.
     """
     number, parts = part
-    if mix is not None and parts > 1:
-        raise ConfigError(
-            "mixing examples needs the whole batch, but this step computes one part of "
-            f"{parts}.\nUse parallel='jit'."
-        )
     share = batch_size // parts
     first = position * batch_size + number * share
     rows = first + jnp.arange(share, dtype=jnp.int32)
     index = order[rows]
     chosen = images[index]
     if augment is not None:
-        epoch_key = jax.random.fold_in(subkey(key, "augment"), epoch)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(epoch_key, rows)
-        if uses_example(augment):
-            example = Example(jnp.full_like(index, epoch), index)
-            chosen = jax.vmap(augment)(keys, chosen, example)  # type: ignore[call-arg]
-        else:
-            chosen = jax.vmap(augment)(keys, chosen)
+        chosen = augmented(augment, chosen, key, epoch=epoch, rows=rows, index=index)
     batch = Batch(chosen, labels[index], rows < images.shape[0])
+    first_row = position * batch_size
+    return mixed(mix, batch, key, epoch=epoch, first_row=first_row, parts=parts)
+
+
+def augmented(
+    augment: Augment,
+    images: Array,
+    key: Key,
+    *,
+    epoch: Array | int,
+    rows: Array,
+    index: Array | None = None,
+) -> Array:
+    """Augments each image with a key of (run, epoch, row in the epoch).
+
+    Args:
+      augment: of one image.
+      images: [B, H, W, C] uint8.
+      key: the run's key.
+      epoch: counted from 0.
+      rows: [B] places in the order of the epoch.
+      index: [B] places in the data set, for an augmentation that asks for its example; None
+        where they are not known.
+
+    Raises:
+      ConfigError: the augmentation asks for its example, which is not known.
+    """
+    epoch_key = jax.random.fold_in(subkey(key, "augment"), epoch)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(epoch_key, rows)
+    if not uses_example(augment):
+        return jax.vmap(augment)(keys, images)
+    if index is None:
+        raise ConfigError(
+            f"{augment!r} depends on which example an image is, which a stream does not tell.\n"
+            "Leave it out, or hold the data set in memory."
+        )
+    example = Example(jnp.full_like(index, epoch), index)
+    return jax.vmap(augment)(keys, images, example)  # type: ignore[call-arg]
+
+
+def mixed(
+    mix: Mix | None,
+    batch: Batch,
+    key: Key,
+    *,
+    epoch: Array | int,
+    first_row: Array | int,
+    parts: int,
+) -> Batch:
+    """The batch with `mix` applied, if there is one.
+
+    Raises:
+      ConfigError: the batch is one of several parts.
+    """
     if mix is None:
         return batch
+    if parts > 1:
+        raise ConfigError(
+            "mixing examples needs the whole batch, but this step computes one part of "
+            f"{parts}.\nUse parallel='jit'."
+        )
     epoch_key = jax.random.fold_in(subkey(key, "mix"), epoch)
-    return mix(epoch_key, batch, first_row=position * batch_size)
+    return mix(epoch_key, batch, first_row=first_row)
 
 
 def eval_batch(

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxcnn.data.batches import steps_per_epoch
+from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.folder import CorruptImageError, ImageFolder
 from jaxcnn.errors import ConfigError, DataError
 from jaxcnn.typing import Batch
@@ -224,6 +225,72 @@ class Stream:
     def steps(self) -> int:
         """Batches of an epoch."""
         return self._maker.steps
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a batch, over all processes."""
+        return self._maker.batch_size
+
+    @property
+    def processes(self) -> int:
+        """How many processes share each batch."""
+        return self._maker.processes
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self._maker.size, self._maker.size, 3
+
+    @property
+    def name(self) -> str:
+        """The folder's name, for people."""
+        return self._maker.folder.name
+
+    @property
+    def source(self) -> str:
+        """Where it is read from."""
+        return self._maker.folder.source
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Name of each class."""
+        return self._maker.folder.classes
+
+    @property
+    def fingerprint(self) -> str:
+        """As that of the folder: of names and sizes, not of pixels."""
+        return self._maker.folder.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._maker.folder)
+
+    def sample(self, count: int) -> Dataset:
+        """Some of the pictures, in memory: evenly spaced ones, cut from the middle.
+
+        Those that cannot be read are left out. For pictures, and to fit a preparation.
+
+        Args:
+          count: how many, at most.
+
+        Raises:
+          DataError: none of them can be read.
+        """
+        folder = self._maker.folder
+        maker = dataclasses.replace(self._maker, train=False)
+        images, labels = [], []
+        for index in np.unique(np.linspace(0, len(folder) - 1, count).round().astype(np.int64)):
+            with contextlib.suppress(CorruptImageError):  # `batches` names and counts them
+                images.append(maker.view(folder.read(int(index)), 0, 0))
+                labels.append(folder.labels[index])
+        if not images:
+            raise DataError(f"{folder.source}: none of {count} pictures can be read.")
+        return Dataset(
+            f"{folder.name}-sample",
+            np.stack(images),
+            np.array(labels, np.int32),
+            folder.classes,
+            folder.source,
+        )
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on.

@@ -9,7 +9,9 @@ The step is written once, with `axis_name` None or a name. What differs is who d
 - "pmap": the same step by the older name, which JAX 0.10 keeps as `jit` of `shard_map`. Here
   without stacked state: everything goes in and comes out once, not once a device.
 
-Parameters, optimizer and data are on every device ("replicated"); only rows are divided.
+Parameters, optimizer and data are on every device ("replicated"); only rows are divided. All of it
+holds for devices of several processes too: every process calls the same functions in the same
+order, with the same values, but for `place`, which is given only its own rows.
 """
 
 from __future__ import annotations
@@ -50,6 +52,11 @@ class Plan:
         return int(self.mesh.size)
 
     @property
+    def processes(self) -> int:
+        """Number of processes whose devices take part."""
+        return len({device.process_index for device in self.mesh.devices.flat})
+
+    @property
     def axis_name(self) -> str | None:
         """What the step is told: the name of the axis, or None where it sees the whole batch."""
         return None if self.way == "jit" else AXIS
@@ -69,45 +76,114 @@ class Plan:
     def replicate(self, tree: Any) -> Any:
         """The arrays of `tree` on every device; the originals stay as they are.
 
+        With several processes each must give the same values.
+
         What `jax.device_put` returns may share memory with its source, whatever `may_alias` says,
         and donating it to a step would delete the source as well. Hence the copy.
         """
+        if self.processes > 1:
+            return jax.tree.map(self._from_here, tree)
         copies = jax.tree.map(lambda x: x.copy() if isinstance(x, jax.Array) else x, tree)
         if self.devices == 1:
             return jax.tree.map(jnp.asarray, copies)
         return jax.device_put(copies, NamedSharding(self.mesh, P()))
 
+    def _from_here(self, x: Any) -> jax.Array:
+        """Makes an array of all processes of one that each has; nothing is sent."""
+        if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            bits = self._from_here(jax.random.key_data(x))
+            return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(x))
+        host = np.asarray(x)
+        everywhere = NamedSharding(self.mesh, P())
+        return jax.make_array_from_callback(host.shape, everywhere, lambda index: host[index])
+
+    def place(self, batch: Any) -> Any:
+        """Puts this process's rows of a batch on its devices, for a `divided` argument.
+
+        Args:
+          batch: host arrays [rows of the batch / processes, ...].
+
+        Returns:
+          Arrays of the whole batch, of which each device has its rows.
+        """
+        rows = NamedSharding(self.mesh, P(AXIS))
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(rows, x), batch)
+
     def compile(
-        self, function: Callable[..., Any], arguments: Sequence[Any], *, donate: tuple[int, ...]
+        self,
+        function: Callable[..., Any],
+        arguments: Sequence[Any],
+        *,
+        donate: tuple[int, ...] = (),
+        divided: tuple[int, ...] = (),
     ) -> Callable[..., Any]:
-        """Compiles `function` of replicated arguments, and results, for all devices.
+        """Compiles `function` for all devices; what it returns is replicated.
 
         Args:
           function: calls `part` and `divide` inside.
           arguments: an example of each argument.
           donate: numbers of the arguments that a call consumes.
+          divided: numbers of the arguments whose rows are divided, as `place` returns them; the
+            others are replicated. Where the axis has a name, `function` sees its device's rows.
         """
         if self.devices == 1 and self.axis_name is None:
             return jax.jit(function, donate_argnums=donate).lower(*arguments).compile()
-        everywhere = NamedSharding(self.mesh, P())
+        specs = tuple(P(AXIS) if i in divided else P() for i in range(len(arguments)))
         if self.way == "pmap":
-            # pmap wants one argument that is divided; the step needs none, so it gets a number.
-            numbers = jnp.arange(self.devices, dtype=jnp.int32)
-            mapped = jax.pmap(
-                lambda number, *rest: function(*rest),
-                axis_name=AXIS,
-                in_axes=(0, *(None for _ in arguments)),
-                out_axes=None,
-                donate_argnums=tuple(1 + i for i in donate),
-                devices=list(self.mesh.devices.flat),
-            )
-            return lambda *rest: mapped(numbers, *rest)
+            return self._pmap(function, arguments, donate, divided)
         if self.way == "shard_map":
-            function = jax.shard_map(function, mesh=self.mesh, in_specs=P(), out_specs=P())
+            function = jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=P())
         jitted = jax.jit(
-            function, in_shardings=everywhere, out_shardings=everywhere, donate_argnums=donate
+            function,
+            in_shardings=tuple(NamedSharding(self.mesh, spec) for spec in specs),
+            out_shardings=NamedSharding(self.mesh, P()),
+            donate_argnums=donate,
         )
         return jitted.lower(*arguments).compile()
+
+    def _pmap(
+        self,
+        function: Callable[..., Any],
+        arguments: Sequence[Any],
+        donate: tuple[int, ...],
+        divided: tuple[int, ...],
+    ) -> Callable[..., Any]:
+        """By the older name. pmap wants an argument that is divided, and gets a number."""
+        numbers = np.arange(self.devices // self.processes, dtype=np.int32)
+        mapped = jax.pmap(
+            lambda number, *rest: function(*rest),
+            axis_name=AXIS,
+            in_axes=(0, *(0 if i in divided else None for i in range(len(arguments)))),
+            out_axes=None,
+            donate_argnums=tuple(1 + i for i in donate),
+            devices=list(self.mesh.devices.flat),
+        )
+
+        def by_device(x: jax.Array) -> Any:  # [rows, ...] to [devices here, rows of each, ...]
+            host = np.concatenate([np.asarray(shard.data) for shard in _in_order(x)])
+            return host.reshape(len(numbers), -1, *x.shape[1:])
+
+        everywhere = NamedSharding(self.mesh, P())
+
+        def of_all(x: jax.Array) -> jax.Array:  # pmap's results know only the devices here
+            shards = [shard.data for shard in x.addressable_shards]
+            return jax.make_array_from_single_device_arrays(x.shape, everywhere, shards)
+
+        def run(*rest: Any) -> Any:
+            results = mapped(
+                numbers,
+                *(
+                    jax.tree.map(by_device, argument) if i in divided else argument
+                    for i, argument in enumerate(rest)
+                ),
+            )
+            return jax.tree.map(of_all, results) if self.processes > 1 else results
+
+        return run
+
+
+def _in_order(x: jax.Array) -> list[Any]:
+    return sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
 
 
 def plan(parallel: Parallel, batch_size: int, devices: Sequence[jax.Device] | None = None) -> Plan:
@@ -129,6 +205,8 @@ def plan(parallel: Parallel, batch_size: int, devices: Sequence[jax.Device] | No
             f"parallel={parallel!r} is not allowed: use 'auto', 'jit', 'shard_map' or 'pmap'."
         )
     chosen = list(all_devices() if devices is None else devices)
+    # Those of a process lie together, so that its rows of a batch are consecutive ones.
+    chosen.sort(key=lambda device: device.process_index)
     if batch_size % len(chosen):
         raise ConfigError(
             f"batch_size={batch_size} does not divide over {len(chosen)} devices: it is the global "

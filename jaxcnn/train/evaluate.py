@@ -7,33 +7,46 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
 from jaxcnn import metrics
 from jaxcnn.api import apply
+from jaxcnn.data.ahead import prefetch
 from jaxcnn.data.batches import eval_batch, steps_per_epoch
 from jaxcnn.data.dataset import Dataset
+from jaxcnn.data.stream import Stream
+from jaxcnn.errors import ConfigError
 from jaxcnn.layer import Layer
 from jaxcnn.parallel.plan import Plan, plan
 from jaxcnn.train.precision import Prepare, as_stored
 from jaxcnn.train.step import EvalStep
-from jaxcnn.typing import Array, Metrics, Params, State
+from jaxcnn.typing import Array, Batch, Metrics, Params, State
 
 Evaluator = Callable[[Params, State], Metrics]
 
 
 def make_evaluator(
-    eval_step: EvalStep, dataset: Dataset, batch_size: int, layout: Plan | None = None
+    eval_step: EvalStep, dataset: Dataset | Stream, batch_size: int, layout: Plan | None = None
 ) -> Evaluator:
-    """Puts `dataset` on the device and returns `(params, state) -> counts over all of it`.
+    """Returns `(params, state) -> counts over all of dataset`, which it puts on the device.
+
+    A stream is read anew each time.
 
     Args:
       eval_step: from `make_eval_step`.
       dataset: what to evaluate.
-      batch_size: rows at a time; the result does not depend on it but for rounding.
+      batch_size: rows at a time; the result does not depend on it but for rounding. A stream has
+        its own.
       layout: the devices that share the work, by `jit`; None means one device.
+
+    Raises:
+      ConfigError: a stream's rows do not divide over the devices.
     """
-    layout = Plan("jit", (layout or plan("jit", 1, jax.devices()[:1])).mesh)
+    layout = Plan("jit", (layout or plan("jit", 1, jax.local_devices()[:1])).mesh)
+    if isinstance(dataset, Stream):
+        return _over_stream(eval_step, dataset, layout)
     # Rounded up to rows that divide evenly; those beyond the set are masked like any others.
     batch_size = -(-batch_size // layout.devices) * layout.devices
     images, labels = layout.replicate((dataset.images, dataset.labels))
@@ -56,6 +69,32 @@ def make_evaluator(
 
     def evaluate(params: Params, state: State) -> Metrics:
         return count(params, state, images, labels)
+
+    return evaluate
+
+
+def _over_stream(eval_step: EvalStep, stream: Stream, layout: Plan) -> Evaluator:
+    if stream.batch_size % layout.devices:
+        raise ConfigError(
+            f"the stream to evaluate has batches of {stream.batch_size} rows, which do not divide "
+            f"over {layout.devices} devices: use a multiple of {layout.devices}."
+        )
+
+    def more(counts: Metrics, params: Params, state: State, batch: Batch) -> Metrics:
+        return metrics.add(counts, eval_step(params, state, batch))
+
+    count = jax.jit(more, out_shardings=NamedSharding(layout.mesh, P()), donate_argnums=0)
+
+    def evaluate(params: Params, state: State) -> Metrics:
+        counts: Metrics | None = None
+        for batch in prefetch(stream.batches(0), layout.place):
+            if counts is None:
+                shapes = jax.eval_shape(eval_step, params, state, batch)
+                zero = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+                counts = layout.replicate(zero)
+            counts = count(counts, params, state, batch)
+        assert counts is not None  # noqa: S101  (an image folder is never empty)
+        return counts
 
     return evaluate
 

@@ -12,20 +12,23 @@ import numpy as np
 import optax
 
 from jaxcnn import metrics, optim
-from jaxcnn.data.batches import Augment, Mix, epoch_order, steps_per_epoch, train_batch
+from jaxcnn.data.batches import Augment, Mix, train_batch
 from jaxcnn.data.dataset import Dataset
+from jaxcnn.data.stream import Stream
 from jaxcnn.errors import ConfigError, NumericalError
 from jaxcnn.layer import Layer
+from jaxcnn.parallel.agree import Vote, least
 from jaxcnn.parallel.plan import Parallel, plan
 from jaxcnn.train.clock import Clock
 from jaxcnn.train.control import Control, Monitored, Progress
 from jaxcnn.train.evaluate import make_evaluator
 from jaxcnn.train.fault import find_fault
+from jaxcnn.train.feed import make_feed
 from jaxcnn.train.pace import Pace
 from jaxcnn.train.precision import FLOAT32, Precision, Prepare, as_stored
 from jaxcnn.train.state import TrainState, init_train_state
 from jaxcnn.train.step import make_eval_step, make_train_step
-from jaxcnn.typing import Array, Batch, Key, Loss, Spec
+from jaxcnn.typing import Array, Key, Loss, Spec
 
 Record = dict[str, Any]
 """One line of the metrics log: plain numbers and strings."""
@@ -45,7 +48,7 @@ class Fit(NamedTuple):
 
 def fit(
     model: Layer,
-    dataset: Dataset,
+    dataset: Dataset | Stream,
     *,
     loss: Loss,
     optimizer: optax.GradientTransformation,
@@ -56,7 +59,7 @@ def fit(
     precision: Precision = FLOAT32,
     augment: Augment | None = None,
     mix: Mix | None = None,
-    evaluate_on: Mapping[str, Dataset] | None = None,
+    evaluate_on: Mapping[str, Dataset | Stream] | None = None,
     eval_batch_size: int = 500,
     start: TrainState | Progress | None = None,
     policies: Mapping[str, Monitored] | None = None,
@@ -71,15 +74,19 @@ def fit(
     on_epoch: Callable[[int, Progress], None] = lambda epoch, progress: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Fit:
-    """Trains `model` on `dataset`, which is held on the device as it is stored.
+    """Trains `model` on `dataset`, held on the device as it is stored, or streamed to it.
 
     The result is a function of the arguments: the order of examples of (seed, epoch), their
     augmentation of (seed, epoch, row), dropout of (seed, step). Given the progress of an
     earlier call that stopped, it goes on as if that call had not stopped.
 
+    With several processes (`parallel.init_distributed`) each calls `fit` with the same
+    arguments, but for its own part of a stream, and gets the same result.
+
     Args:
       model: the network.
-      dataset: training examples.
+      dataset: training examples: a data set in memory, or a stream of one that is larger, made
+        with the same batch size and one batch a call.
       loss: `(outputs, labels) -> [N]`.
       optimizer: from `optim.optimizer`, or any optax chain ending in `optim.scale_by_rate`.
       epochs: passes over the data in all, those of an earlier call included.
@@ -100,7 +107,7 @@ def fit(
         late, so that the device never waits.
       steps_per_call: steps that one call of the compiled program makes, at most; None: as many
         as take four seconds. Results do not depend on it. Python sees the training between
-        calls, so it is also how long a request to stop may wait.
+        calls, so it is also how long a request to stop may wait. A stream makes one.
       accumulate: parts that a device's rows are computed in, one after another, to save memory;
         the update is that of the whole batch. See `make_train_step`.
       parallel: how a step runs on many devices; see `parallel.plan`. Results agree to rounding.
@@ -111,7 +118,8 @@ def fit(
       on_epoch: called after each epoch, and its evaluation, with the epochs done and the
         progress, which is only lent: copy what is to be kept.
       should_stop: asked after each call; True ends the training there, or, with a policy that
-        watches "train", at the end of the interval of the log.
+        watches "train", at the end of the interval of the log. Where any of several processes
+        says True, all end at the same step, one call later.
 
     Returns:
       A `Fit`.
@@ -124,14 +132,15 @@ def fit(
     for name, number in (("epochs", epochs), ("log_every", log_every)):
         if not isinstance(number, int) or number < 1:
             raise ConfigError(f"{name}={number!r} is not allowed: expected a positive int.")
-    per_epoch = steps_per_epoch(len(dataset), batch_size)
-    pace = Pace(steps_per_call)
     layout = plan(parallel, batch_size, devices)
+    pace = Pace(steps_per_call, agree=least)
     clock = Clock()
-    key = jax.random.key(seed)
+    key = layout.replicate(jax.random.key(seed))
+    feed = make_feed(dataset, batch_size, epochs, key, layout, augment, mix)
+    per_epoch = feed.per_epoch
     if start is None:
         spec = network_input(dataset, prepare, augment)
-        start = init_train_state(model, optimizer, key, spec, precision=precision)
+        start = init_train_state(model, optimizer, jax.random.key(seed), spec, precision=precision)
     progress = start if isinstance(start, Progress) else Progress(start, {}, {})
     control = Control(policies or {}, progress)
     ts = layout.replicate(progress.train_state)  # a copy: the steps consume their input
@@ -140,7 +149,6 @@ def fit(
         raise ConfigError(
             f"the train state has made {step} steps, more than epochs={epochs} of {per_epoch}."
         )
-    images, labels, key = layout.replicate((dataset.images, dataset.labels, key))
     evaluators = {
         name: make_evaluator(
             make_eval_step(model, loss, prepare=prepare, precision=precision, top_k=top_k),
@@ -161,40 +169,28 @@ def fit(
         top_k=top_k,
     )
 
-    def batch_at(
-        step: Array, order: Array, images: Array, labels: Array, key: Key,
-        part: tuple[Array | int, int] = (0, 1),
-    ) -> Batch:  # fmt: skip
-        epoch, position = step // per_epoch, step % per_epoch
-        return train_batch(
-            images, labels, order, key, epoch=epoch, position=position, batch_size=batch_size,
-            augment=augment, mix=mix, part=part,
-        )  # fmt: skip
-
     def advance(
-        ts: TrainState, counts: Any, order: Array, images: Array, labels: Array, key: Key, n: Array
+        ts: TrainState, counts: Any, held: Any, key: Key, n: Array
     ) -> tuple[TrainState, Any, Array]:
         def one(_: Array, carry: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
             ts, counts = carry
-            batch = batch_at(ts.step, order, images, labels, key, layout.part())
+            batch = feed.batch(held, ts.step, key, layout.part())
             ts, new = train_step(ts, layout.divide(batch), key)
             return ts, metrics.add(counts, new)
 
+        # After a step that was not finite, the rest of an interval makes none: a stream would give
+        # them other examples than those of their number.
+        n = jnp.where(counts["nonfinite"] > 0, 0, n)
         ts, counts = jax.lax.fori_loop(0, n, one, (ts, counts))
         return ts, counts, optim.learning_rate(ts.opt_state)
 
-    make_order = layout.compile(
-        lambda key, epoch: epoch_order(key, epoch, len(dataset), batch_size),
-        (key, np.int32(0)),
-        donate=(),
-    )
-    order = make_order(key, np.int32(step // per_epoch))
+    held = feed.held(step % (epochs * per_epoch))
     whole_step = make_train_step(
         model, loss, optimizer, prepare=prepare, precision=precision, top_k=top_k
     )
     shapes = jax.eval_shape(
-        lambda ts, *args: whole_step(ts, batch_at(ts.step, *args), args[-1])[1],
-        ts, order, images, labels, key,
+        lambda ts, held, key: whole_step(ts, feed.batch(held, ts.step, key, (0, 1)), key)[1],
+        ts, held, key,
     )  # fmt: skip
 
     def zero() -> Any:
@@ -203,8 +199,12 @@ def fit(
     jax.block_until_ready(ts)
     clock.lap("init")
     run = layout.compile(
-        advance, (ts, zero(), order, images, labels, key, np.int32(1)), donate=(0, 1)
+        advance,
+        (ts, zero(), held, key, np.int32(1)),
+        donate=(0, 1),
+        divided=(2,) if feed.divided else (),
     )
+    del held
     clock.lap("compile")
     on_ready(dict(clock.seconds))
 
@@ -216,7 +216,7 @@ def fit(
 
     def fault() -> NumericalError:
         """Repeats the step that was not finite, which changed nothing, to say where."""
-        batch = batch_at(ts.step, order, images, labels, key)
+        batch = feed.batch(feed.held(int(ts.step)), ts.step, key, (0, 1))
         where = find_fault(model, loss, ts, batch, key, precision.preparing(prepare))
         error = NumericalError(
             f"training stopped at step {int(ts.step)} (epoch {int(ts.step) // per_epoch + 1}): "
@@ -244,13 +244,15 @@ def fit(
             "learning_rate": np.asarray(interval.rate).item(),
             "images_per_second": round(means["count"] / max(now - clock.reported, 1e-9), 1),
         }
+        if feed.throughput is not None:
+            record["waiting_for_input"] = round(feed.throughput.share_waited, 3)
         clock.reported = now
         emit(record)
         return record
 
     def consult(split: str, values: Record) -> None:
         """Lets the policies of `split` change the rate or go back to an earlier state."""
-        nonlocal ts, step, order
+        nonlocal ts, step
         try:
             ts, lines = control.see(split, values, ts)
         except NumericalError as error:  # a policy gives up
@@ -260,19 +262,24 @@ def fit(
             emit(line)
             if line["went_back"]:
                 step = int(ts.step)
-                order = make_order(key, np.int32(step // per_epoch))
 
     pending: _Interval | None = None
     counts = zero()
+    vote = Vote(layout)
     clock.reported = clock.now()
+    before: Any = ()
     while step < epochs * per_epoch:
         place = step % per_epoch
-        steps = pace.steps(min(log_every - place % log_every, per_epoch - place))
+        most = min(log_every - place % log_every, per_epoch - place)
+        steps = pace.steps(min(most, feed.most or most))
+        held = feed.held(step)
         with pace.watch() as awaited:
-            ts, counts, rate = run(ts, counts, order, images, labels, key, np.int32(steps))
+            ts, counts, rate = run(ts, counts, held, key, np.int32(steps))
             awaited.append(rate)
+        if feed.throughput is not None:  # at most two calls under way: memory, and honest times
+            before, _ = rate, jax.block_until_ready(before)
         step += steps
-        stop = should_stop()
+        stop = vote(should_stop())
         epoch_over = step % per_epoch == 0
         interval_over = epoch_over or (step % per_epoch) % log_every == 0
         # A policy must see whole intervals, or a resumed training would decide otherwise.
@@ -304,17 +311,18 @@ def fit(
             on_epoch(epoch, control.progress(ts))
             clock.lap("checkpoints")
             clock.reported = clock.now()
-            if step < epochs * per_epoch:
-                order = make_order(key, np.int32(step // per_epoch))
         if stop:
             break
     jax.block_until_ready(ts)
+    feed.close()
     clock.lap("train")
     finished = step >= epochs * per_epoch
     return Fit(ts, control.progress(ts), finished, history, clock.seconds)
 
 
-def network_input(dataset: Dataset, prepare: Prepare, augment: Augment | None = None) -> Spec:
+def network_input(
+    dataset: Dataset | Stream, prepare: Prepare, augment: Augment | None = None
+) -> Spec:
     """Shape and dtype of what the network sees, [1, H, W, C]: a crop or padding may change it."""
 
     def first() -> Array:

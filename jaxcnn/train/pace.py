@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,9 +21,13 @@ class Pace:
     A call allocates its memory once; on CPU the first use of fresh memory costs a small network
     as much as its arithmetic, so several steps are made at a time. Results do not depend on how
     many: the program is a loop, and a single step is the same loop run once.
+
+    `agree` makes one number of those that several processes found: all must make the same calls.
     """
 
-    def __init__(self, steps_per_call: int | None) -> None:
+    def __init__(
+        self, steps_per_call: int | None, agree: Callable[[int], int] = lambda steps: steps
+    ) -> None:
         if steps_per_call is not None and (
             not isinstance(steps_per_call, int) or steps_per_call < 1
         ):
@@ -32,6 +36,7 @@ class Pace:
                 "None to choose by time."
             )
         self._steps = steps_per_call
+        self._agree = agree
         self._timed = 0
 
     def steps(self, left: int) -> int:
@@ -48,4 +53,5 @@ class Pace:
             jax.block_until_ready(results)
             self._timed += 1
             if self._timed == 2:  # the first call meets cold memory
-                self._steps = max(1, int(LONGEST / max(time.perf_counter() - began, 1e-6)))
+                fit = int(LONGEST / max(time.perf_counter() - began, 1e-6))
+                self._steps = max(1, self._agree(min(fit, 1 << 30)))

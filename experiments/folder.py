@@ -1,0 +1,92 @@
+"""Experiments on a folder of pictures, such as ImageNet's, that is streamed from disk.
+
+```
+DATA_DIR/
+  train/CLASS/NAME.jpg     also .jpeg and .png, of any size and mode
+  val/CLASS/NAME.jpg       or validation/, or test/
+```
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import jax
+
+from experiments.config import BaseConfig, Recipe
+from experiments.job import Loaded
+from experiments.screen import Screen
+from jaxcnn.data import ImageFolder, Stream
+from jaxcnn.errors import ConfigError
+
+_TESTS = ("val", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderConfig(BaseConfig):
+    """Settings of an experiment on a folder of pictures."""
+
+    size: int = 224
+    """Side of the square that the network sees, in pixels."""
+    workers: int = 2
+    """Processes that read and crop pictures; does not change results."""
+    on_corrupt: Literal["fail", "skip"] = "fail"
+    """What a picture that cannot be read does: end the run, or be left out, counted and named."""
+    most_corrupt: int = 10
+    """Different pictures that may be left out before the run ends after all."""
+
+
+def load(config: FolderConfig, recipe: Recipe, screen: Screen) -> Loaded:
+    """Opens the training and the test folder, this process's rows of them.
+
+    Raises:
+      ConfigError: no folder was named.
+      DataError: a folder is missing, empty, or the two have other classes.
+    """
+    if config.data_dir is None:
+        raise ConfigError(
+            "this experiment reads a folder of pictures: pass DATA_DIR=folder to make, or "
+            "--data-dir.\nIt must hold train/CLASS/NAME.jpg and val/CLASS/NAME.jpg; "
+            "python -m experiments.draw_folder OUT makes one to try."
+        )
+    tests = next((name for name in _TESTS if (config.data_dir / name).is_dir()), _TESTS[0])
+    train = ImageFolder.open(config.data_dir / "train", name=f"{_name(config.data_dir)}/train")
+    test = ImageFolder.open(
+        config.data_dir / tests, name=f"{_name(config.data_dir)}/{tests}", classes=train.classes
+    )
+    screen.say(
+        f"pictures from {config.data_dir}: {len(train):,} to train on, {len(test):,} in {tests}, "
+        f"{len(train.classes):,} classes"
+    )
+    return Loaded(
+        stream(config, train, recipe.batch_size, train=True),
+        stream(config, test, _whole(config.eval_batch_size), train=False),
+    )
+
+
+def stream(config: FolderConfig, folder: ImageFolder, batch_size: int, *, train: bool) -> Stream:
+    """A stream with the settings of `config`."""
+    return Stream(
+        folder,
+        size=config.size,
+        batch_size=batch_size,
+        seed=config.seed,
+        train=train,
+        workers=config.workers,
+        on_corrupt=config.on_corrupt,
+        most_corrupt=config.most_corrupt,
+        process=jax.process_index(),
+        processes=jax.process_count(),
+    )
+
+
+def _whole(rows: int) -> int:
+    """Rounded up to rows that divide over all devices; those beyond the set are masked."""
+    devices = len(jax.devices())
+    return -(-rows // devices) * devices
+
+
+def _name(folder: Path) -> str:
+    return folder.resolve().name or "pictures"

@@ -1,0 +1,65 @@
+"""ResNet-50 on a folder of pictures, such as ImageNet's.
+
+Command:   make train-resnet50 DATA_DIR=folder  (settings: python -m experiments.resnet50 --help)
+           The folder is as for AlexNet: train/CLASS/NAME.jpg and val/CLASS/NAME.jpg.
+Recipe:    Goyal et al. 2017: 90 epochs, batch 256, Nesterov momentum 0.9, rate 0.1, L2 1e-4, five
+           epochs of warm-up; a cosine instead of their three steps. For another batch size
+           choose another rate: nothing scales it silently.
+Expected:  none is stated: training on ImageNet was not run by this project. Goyal et al. report
+           76.4 % of the validation pictures (one centre crop). Pass --expected for a figure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+from experiments.config import Preprocess, Recipe
+from experiments.folder import FolderConfig, load
+from experiments.job import Experiment
+from experiments.runner import main
+from jaxcnn import models
+from jaxcnn.layer import Layer
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNet50Config(FolderConfig):
+    """ResNet-50 on a folder of pictures."""
+
+    warmup: float | None = 5.0
+    """Length of the linear warm-up, in --unit. None: an epoch, at most a tenth of the training."""
+    preprocess: Preprocess = "standardize"
+    """From stored pixels to input: pixels / 255 less each channel's mean, over its deviation."""
+    eval_batch_size: int = 128
+    """Images at a time in evaluation; does not change results."""
+
+
+def model(config: ResNet50Config, image_shape: tuple[int, int, int], classes: int) -> Layer:
+    """The network for images of any size from 32."""
+    del config, image_shape  # the layers adapt
+    return models.resnet50(classes)
+
+
+EXPERIMENT = Experiment(
+    name="resnet50",
+    config=ResNet50Config,
+    title=lambda config: f"ResNet-50, seed {config.seed}",
+    model=model,
+    recipes={
+        "": Recipe(
+            epochs=90,
+            batch_size=256,
+            rate=0.1,
+            weight_decay=1e-4,
+            shift=0,
+            validation=0,
+            expected=None,
+        )
+    },
+    first_layer="stem",
+    maps=("act", "block1_3/act", "block2_4/act"),
+    load=load,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(EXPERIMENT))

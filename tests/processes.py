@@ -1,0 +1,53 @@
+"""Starting real processes that meet on this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SECONDS = 150  # for everything that a test waits for
+
+
+def free_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def start(arguments: list[str], variables: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """A Python process with two CPU devices."""
+    environ = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2", **(variables or {})}
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env=environ,
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def member(address: str, process: int, processes: int = 2) -> dict[str, str]:
+    """The variables that make a process one of several."""
+    return {
+        "JAXCNN_COORDINATOR": address,
+        "JAXCNN_PROCESSES": str(processes),
+        "JAXCNN_PROCESS": str(process),
+    }
+
+
+def finish(workers: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+    """Status, output and errors of every process; none outlives the test."""
+    try:
+        ended = []
+        for worker in workers:
+            out, err = worker.communicate(timeout=SECONDS)
+            ended.append((worker.returncode, out, err))
+        return ended
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
