@@ -145,6 +145,8 @@ _UNCHECKED = {
     "keep",
     "steps_per_call",
     "workers",
+    "max_minutes",
+    "keep_memory",
     "join_timeout",
     "heartbeat",
 }  # may change on resuming

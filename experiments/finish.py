@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import pictures
@@ -22,6 +22,7 @@ def finish(
     run: RunFolder,
     result: Fit,
     table: str,
+    corrupt: Sequence[str],
     screen: Screen,
 ) -> bool:
     """Evaluates on the test set, writes record, pictures and report, prints the verdict.
@@ -77,6 +78,7 @@ def finish(
             "source": job.train.source,
             "train": {"examples": len(job.train), "sha256": job.train.fingerprint},
             "test": {"examples": len(job.test), "sha256": job.test.fingerprint},
+            "left_out": list(corrupt),
         },
         "prepare": data.to_dict(job.prepare),
         "test": figures,

@@ -68,6 +68,12 @@ class Job(NamedTuple):
         """Test examples in memory, for pictures: all, or some of a stream."""
         return self.test.sample(_SHOWN) if isinstance(self.test, Stream) else self.test
 
+    def close(self) -> None:
+        """Ends the workers of streams."""
+        for source in (self.train, self.test):
+            if isinstance(source, Stream):
+                source.close()
+
 
 def prepare(experiment: Experiment[C], config: C, screen: Screen) -> tuple[C, Recipe, Job]:
     """Finds the data and makes network, optimizer and the rest from it."""

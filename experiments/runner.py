@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import signal
 import sys
 import time
@@ -15,11 +17,12 @@ import tyro
 
 import jaxcnn
 from experiments import STARTED, team
-from experiments.config import BaseConfig, C, changed, check, from_json, to_json
+from experiments.config import BaseConfig, C, Recipe, changed, check, from_json, to_json
 from experiments.job import Experiment, Job, prepare
 from experiments.screen import Screen
 from jaxcnn import checkpoint, storage
 from jaxcnn.compilation import use_compile_cache
+from jaxcnn.data import Stream
 from jaxcnn.errors import (
     CheckpointError,
     ConfigError,
@@ -32,6 +35,7 @@ from jaxcnn.parallel import barrier, gather_texts, is_main, on_main, unreplicate
 from jaxcnn.process import keep_freed_memory
 from jaxcnn.run import RunFolder
 from jaxcnn.train import (
+    Fit,
     Progress,
     StopRequest,
     fit,
@@ -98,6 +102,23 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
     table = jaxcnn.ledger(job.model, job.test.image_shape)
     screen.say(f"\n{table}\n")
 
+    times = {"imports": imported - STARTED, "data": loaded - imported}
+    compiled = cache.summary() if cache else "compiled programs are not cached"
+    with contextlib.closing(job):
+        return _train(experiment, config, recipe, job, str(table), times, compiled, screen, stop)
+
+
+def _train(
+    experiment: Experiment[C],
+    config: C,
+    recipe: Recipe,
+    job: Job,
+    table: str,
+    times: dict[str, float],
+    compiled: str,
+    screen: Screen,
+    stop: StopRequest,
+) -> int:
     run = RunFolder(Path(on_main(lambda: str(_open_run(experiment, config).path))))
     start = None
     if config.resume is not None:
@@ -119,13 +140,10 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
         barrier("checkpoint")  # what one process has done, all may rely on
 
     def ready(seconds: dict[str, float]) -> None:
-        parts = {"imports": imported - STARTED, "data": loaded - imported, **seconds}
+        parts = {**times, **seconds}
         total = time.perf_counter() - STARTED
         listed = ", ".join(f"{k} {v:.1f} s" for k, v in parts.items() if k in _READY)
-        screen.say(
-            f"first step {total:.1f} s after the start ({listed}; "
-            f"{cache.summary() if cache else 'compiled programs are not cached'})"
-        )
+        screen.say(f"first step {total:.1f} s after the start ({listed}; {compiled})")
         steps = recipe.epochs * job.steps_per_epoch
         screen.start(recipe.epochs, steps, 0 if start is None else int(start.train_state.step))
 
@@ -165,6 +183,7 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
         raise
     finally:
         screen.stop()
+    corrupt = _report_input(job, result, screen)
     if not result.finished:
         save(result.progress)
         screen.say(f"stopped at step {int(result.train_state.step)}; saved. To go on:")
@@ -174,7 +193,8 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
     def end() -> str:
         from experiments.finish import finish  # matplotlib takes half a second to import
 
-        return "met" if finish(experiment, config, job, run, alone, str(table), screen) else ""
+        good = finish(experiment, config, job, run, alone, table, corrupt, screen)
+        return "met" if good else ""
 
     # What follows is one process's work, on its own devices.
     alone = result._replace(train_state=unreplicate(result.train_state))
@@ -182,6 +202,21 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
 
 
 _READY = ("imports", "data", "init", "compile")
+
+
+def _report_input(job: Job, result: Fit, screen: Screen) -> list[str]:
+    """Says how long training waited for input, and which pictures all processes left out."""
+    if not isinstance(job.train, Stream):
+        return []
+    if result.throughput is not None:
+        screen.say(f"input: {result.throughput.summary()}")
+    ours = json.dumps(job.train.corrupt)
+    corrupt = sorted({path for text in gather_texts(ours) for path in json.loads(text)})
+    if corrupt:
+        screen.say(f"{len(corrupt)} pictures could not be read and were left out:")
+        for path in corrupt:
+            screen.say(f"  {path}")
+    return corrupt
 
 
 def _open_run(experiment: Experiment[C], config: C) -> RunFolder:

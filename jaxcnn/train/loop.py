@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from jaxcnn import metrics, optim
+from jaxcnn.data.ahead import Throughput
 from jaxcnn.data.batches import Augment, Mix, train_batch
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.stream import Stream
@@ -44,6 +45,7 @@ class Fit(NamedTuple):
     seconds: dict[
         str, float
     ]  # wall time by part: "init", "compile", "train", "eval", "checkpoints"
+    throughput: Throughput | None = None  # of a stream: how long training waited for it
 
 
 def fit(
@@ -317,7 +319,7 @@ def fit(
     feed.close()
     clock.lap("train")
     finished = step >= epochs * per_epoch
-    return Fit(ts, control.progress(ts), finished, history, clock.seconds)
+    return Fit(ts, control.progress(ts), finished, history, clock.seconds, feed.throughput)
 
 
 def network_input(
