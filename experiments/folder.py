@@ -1,10 +1,13 @@
-"""Experiments on a folder of pictures, such as ImageNet's, that is streamed from disk.
+"""Experiments on pictures that are streamed from disk, such as ImageNet's.
 
 ```
 DATA_DIR/
   train/CLASS/NAME.jpg     also .jpeg and .png, of any size and mode
   val/CLASS/NAME.jpg       or validation/, or test/
 ```
+
+or a data set that tfds has prepared as array_record: DATA_DIR is then the folder with its
+`dataset_info.json`, such as `imagenet2012/5.1.0`.
 """
 
 from __future__ import annotations
@@ -18,8 +21,8 @@ import jax
 from experiments.config import BaseConfig, Recipe
 from experiments.job import Loaded
 from experiments.screen import Screen
-from jaxcnn.data import ImageFolder, Stream
-from jaxcnn.errors import ConfigError
+from jaxcnn.data import ImageFolder, Pictures, PreparedPictures, Stream
+from jaxcnn.errors import ConfigError, DataError
 
 _TESTS = ("val", "validation", "test")
 
@@ -51,14 +54,10 @@ def load(config: FolderConfig, recipe: Recipe, screen: Screen) -> Loaded:
             "--data-dir.\nIt must hold train/CLASS/NAME.jpg and val/CLASS/NAME.jpg; "
             "python -m experiments.draw_folder OUT makes one to try."
         )
-    tests = next((name for name in _TESTS if (config.data_dir / name).is_dir()), _TESTS[0])
-    train = ImageFolder.open(config.data_dir / "train", name=f"{_name(config.data_dir)}/train")
-    test = ImageFolder.open(
-        config.data_dir / tests, name=f"{_name(config.data_dir)}/{tests}", classes=train.classes
-    )
+    train, test = _open(config.data_dir)
     screen.say(
-        f"pictures from {config.data_dir}: {len(train):,} to train on, {len(test):,} in {tests}, "
-        f"{len(train.classes):,} classes"
+        f"pictures from {config.data_dir}: {len(train):,} to train on, {len(test):,} in "
+        f"{test.name.rpartition('/')[2]}, {len(train.classes):,} classes"
     )
     return Loaded(
         stream(config, train, recipe.batch_size, train=True),
@@ -66,7 +65,30 @@ def load(config: FolderConfig, recipe: Recipe, screen: Screen) -> Loaded:
     )
 
 
-def stream(config: FolderConfig, folder: ImageFolder, batch_size: int, *, train: bool) -> Stream:
+def _open(folder: Path) -> tuple[Pictures, Pictures]:
+    """Training and test pictures of either layout."""
+    prepared = (folder / "dataset_info.json").is_file()
+
+    def part(split: str) -> Pictures:
+        if prepared:
+            return PreparedPictures.open(folder, split)
+        name = f"{folder.resolve().name or 'pictures'}/{split}"
+        return ImageFolder.open(folder / split, name=name, classes=classes)
+
+    classes: tuple[str, ...] | None = None
+    train = part("train")
+    classes = train.classes
+    *others, last = _TESTS
+    for name in others:
+        try:
+            return train, part(name)
+        except DataError:
+            if (folder / name).exists():
+                raise
+    return train, part(last)
+
+
+def stream(config: FolderConfig, folder: Pictures, batch_size: int, *, train: bool) -> Stream:
     """A stream with the settings of `config`."""
     return Stream(
         folder,
@@ -86,7 +108,3 @@ def _whole(rows: int) -> int:
     """Rounded up to rows that divide over all devices; those beyond the set are masked."""
     devices = len(jax.devices())
     return -(-rows // devices) * devices
-
-
-def _name(folder: Path) -> str:
-    return folder.resolve().name or "pictures"

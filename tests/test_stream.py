@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn.data import stream
+from jaxcnn.data import pictures as pictures_module
 from jaxcnn.data.ahead import prefetch
 from jaxcnn.data.folder import CorruptImageError, ImageFolder
-from jaxcnn.data.stream import Stream, centre_box, example_order, random_box
+from jaxcnn.data.pictures import centre_box, example_order, random_box
+from jaxcnn.data.stream import Stream
 from jaxcnn.errors import ConfigError, DataError
 from jaxcnn.typing import Batch
 from tests.pictures import png_head, write_pictures
@@ -273,8 +274,8 @@ class TestStream:
 
 def test_parts_of_a_seed_are_kept_apart():
     """A crop's generator must not repeat the one that draws the order."""
-    order = np.random.default_rng((stream._ORDER, 5, 0)).random(4)
-    view = np.random.default_rng((stream._VIEW, 5, 0, 0)).random(4)
+    order = np.random.default_rng((pictures_module._ORDER, 5, 0)).random(4)
+    view = np.random.default_rng((pictures_module._VIEW, 5, 0, 0)).random(4)
     assert not np.intersect1d(order, view).size
 
 

@@ -9,8 +9,8 @@
   `Affine`, `Elastic`, `Jitter`, `PCANoise` (`fit_pca_noise`), `Compose`
 - mixing the examples of a batch: `Mixup`, `Cutmix`
 - storing any of these with a run: `to_dict`, `from_dict`
-- larger than memory: `ImageFolder`, `Stream`, which reads it by worker processes, `prefetch`,
-  `Throughput`
+- larger than memory: `ImageFolder`, `PreparedPictures`, `Stream`, which reads either (or your own
+  `Pictures`) by worker processes, `prefetch`, `Throughput`
 - batches: `steps_per_epoch`, `epoch_order`, `train_batch`, `eval_batch`
 """
 
@@ -36,6 +36,8 @@ from jaxcnn.data.folder import CorruptImageError, ImageFolder
 from jaxcnn.data.idx import read_idx_folder, read_idx_pair
 from jaxcnn.data.load import DataName, load
 from jaxcnn.data.mixing import Cutmix, Mixup
+from jaxcnn.data.pictures import Pictures
+from jaxcnn.data.prepared import PreparedPictures
 from jaxcnn.data.preprocess import (
     Pad,
     Scale,
@@ -66,6 +68,8 @@ __all__ = [
     "Mixup",
     "PCANoise",
     "Pad",
+    "Pictures",
+    "PreparedPictures",
     "RandomCrop",
     "Scale",
     "Shift",

@@ -135,7 +135,15 @@ class ImageFolder:
             raise CorruptImageError(
                 f"{path}: cannot be read: {error.strerror or error}."
             ) from error
-        return _decode(content, path)
+        return decode(content, path)
+
+    def example(self, index: int) -> tuple[NDArray[np.uint8], int]:
+        """The picture, as `read`, and its label."""
+        return self.read(index), int(self.labels[index])
+
+    def place(self, index: int) -> str:
+        """Names an example: its path."""
+        return self.paths[index]
 
 
 def _subfolders(top: Path) -> list[str]:
@@ -200,7 +208,12 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join([*names[:5], *(["..."] if len(names) > 5 else [])]) or "none"
 
 
-def _decode(content: bytes, path: Path) -> NDArray[np.uint8]:
+def decode(content: bytes, path: Path) -> NDArray[np.uint8]:
+    """Decodes a JPEG or PNG file to RGB, upright, as `ImageFolder.read` says.
+
+    Raises:
+      CorruptImageError: it is neither, damaged or too large; names `path`.
+    """
     from PIL import Image, ImageOps
 
     try:

@@ -1,4 +1,4 @@
-"""Batches from a folder of pictures that does not fit in memory.
+"""Batches of pictures that do not fit in memory, from a folder or a prepared set.
 
 `Stream` reads, crops and stacks in worker processes. Which example comes where, and how it is
 cropped, is a pure function of (seed, epoch, place in the epoch). So the number of workers
@@ -9,140 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import math
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jaxcnn.data.batches import steps_per_epoch
 from jaxcnn.data.dataset import Dataset
-from jaxcnn.data.folder import CorruptImageError, ImageFolder
+from jaxcnn.data.folder import CorruptImageError
+from jaxcnn.data.pictures import BatchMaker, Made, Pictures
 from jaxcnn.errors import ConfigError, DataError
 from jaxcnn.typing import Batch
 
-_AREA = (0.08, 1.0)  # of the picture, what a training crop keeps
-_RATIO = (3 / 4, 4 / 3)  # its width over its height, before it is resized to a square
-_TRIES = 10
-_CENTRE = 224 / 256  # of the shorter side, what an evaluation crop keeps
-_ORDER, _VIEW = 0, 1  # keep the two uses of one seed apart
 _AHEAD = 1 << 40  # batches that workers see before them: they never run out
-
-
-def example_order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
-    """The order of training examples in an epoch: a permutation by NumPy's PCG64.
-
-    >>> sorted(example_order(seed=0, epoch=3, examples=4).tolist())
-    [0, 1, 2, 3]
-    """
-    return np.random.default_rng((_ORDER, seed, epoch)).permutation(examples)
-
-
-def random_box(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draws a part of a picture: 8 to 100 % of its area, 3:4 to 4:3 in shape.
-
-    Where ten draws do not fit into the picture, the largest middle part of an allowed shape.
-
-    Returns:
-      left, top, right, bottom in pixels.
-
-    Source: Szegedy et al. 2015, "Going deeper with convolutions", section 6.
-    """
-    for _ in range(_TRIES):
-        area = height * width * rng.uniform(*_AREA)
-        ratio = math.exp(rng.uniform(math.log(_RATIO[0]), math.log(_RATIO[1])))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            left = int(rng.integers(width - w + 1))
-            top = int(rng.integers(height - h + 1))
-            return left, top, left + w, top + h
-    return _middle(
-        height, width, min(height, round(width / _RATIO[0])), min(width, round(height * _RATIO[1]))
-    )
-
-
-def centre_box(height: int, width: int) -> tuple[int, int, int, int]:
-    """The middle square whose side is 224/256 of the shorter side: left, top, right, bottom.
-
-    >>> centre_box(256, 300)
-    (38, 16, 262, 240)
-    """
-    side = max(1, round(_CENTRE * min(height, width)))
-    return _middle(height, width, side, side)
-
-
-def _middle(height: int, width: int, h: int, w: int) -> tuple[int, int, int, int]:
-    left, top = (width - w) // 2, (height - h) // 2
-    return left, top, left + w, top + h
-
-
-class _Made(NamedTuple):
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int32]
-    mask: NDArray[np.bool_]
-    corrupt: tuple[tuple[str, str], ...]  # path and message
-
-
-@functools.lru_cache(maxsize=2)
-def _kept_order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
-    """Drawn once an epoch: a million examples take 12 ms."""
-    return example_order(seed, epoch, examples)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Maker:
-    """Makes this process's rows of any batch; it is sent to the workers."""
-
-    folder: ImageFolder
-    size: int
-    batch_size: int
-    seed: int
-    train: bool
-    process: int
-    processes: int
-
-    @property
-    def steps(self) -> int:
-        return steps_per_epoch(len(self.folder), self.batch_size)
-
-    def __call__(self, number: int) -> _Made:
-        """The batch `number`, counted from the first one of epoch 0."""
-        epoch, step = divmod(number, self.steps)
-        share, examples = self.batch_size // self.processes, len(self.folder)
-        first = step * self.batch_size + self.process * share
-        images = np.zeros((share, self.size, self.size, 3), np.uint8)
-        labels, mask = np.zeros(share, np.int32), np.zeros(share, np.bool_)
-        corrupt = []
-        for row, place in enumerate(range(first, min(first + share, examples))):
-            index = int(_kept_order(self.seed, epoch, examples)[place]) if self.train else place
-            try:
-                pixels = self.folder.read(index)
-            except CorruptImageError as error:
-                corrupt.append((self.folder.paths[index], str(error)))
-                continue
-            images[row] = self.view(pixels, epoch, place)
-            labels[row], mask[row] = self.folder.labels[index], True
-        return _Made(images, labels, mask, tuple(corrupt))
-
-    def view(self, pixels: NDArray[np.uint8], epoch: int, place: int) -> NDArray[np.uint8]:
-        """Crops a picture [H, W, 3] to [size, size, 3], for training with a random mirroring."""
-        from PIL import Image
-
-        height, width, _ = pixels.shape
-        rng = np.random.default_rng((_VIEW, self.seed, epoch, place))
-        left, top, right, bottom = (
-            random_box(height, width, rng) if self.train else centre_box(height, width)
-        )
-        part = Image.fromarray(pixels[top:bottom, left:right])
-        small = np.asarray(part.resize((self.size, self.size), Image.Resampling.BILINEAR))
-        return small[:, ::-1] if self.train and rng.random() < 0.5 else small
 
 
 class Stream:
@@ -181,7 +65,7 @@ class Stream:
 
     def __init__(
         self,
-        folder: ImageFolder,
+        folder: Pictures,
         *,
         size: int,
         batch_size: int,
@@ -212,7 +96,7 @@ class Stream:
                 "use a multiple of their number."
             )
         self.corrupt: list[str] = []
-        self._maker = _Maker(folder, size, batch_size, seed, train, process, processes)
+        self._maker = BatchMaker(folder, size, batch_size, seed, train, process, processes)
         self._workers = workers
         self._on_corrupt = on_corrupt
         self._most_corrupt = most_corrupt
@@ -280,8 +164,9 @@ class Stream:
         images, labels = [], []
         for index in np.unique(np.linspace(0, len(folder) - 1, count).round().astype(np.int64)):
             with contextlib.suppress(CorruptImageError):  # `batches` names and counts them
-                images.append(maker.view(folder.read(int(index)), 0, 0))
-                labels.append(folder.labels[index])
+                pixels, label = folder.example(int(index))
+                images.append(maker.view(pixels, 0, 0))
+                labels.append(label)
         if not images:
             raise DataError(f"{folder.source}: none of {count} pictures can be read.")
         return Dataset(
@@ -315,7 +200,7 @@ class Stream:
             # JAX takes the host's arrays wherever it takes its own.
             yield Batch(made.images, made.labels, made.mask)  # type: ignore[arg-type]
 
-    def _make(self, number: int) -> _Made:
+    def _make(self, number: int) -> Made:
         with self._lock:
             if self._closed:
                 raise ConfigError(
@@ -339,14 +224,14 @@ class Stream:
                 self._stop()
                 raise
 
-    def _from_workers(self, number: int) -> _Made:
+    def _from_workers(self, number: int) -> Made:
         if self._ready is None or self._number != number:
             self._stop()
             self._ready = _start(self._maker, number, self._workers)
         images, labels, mask, corrupt = next(self._ready)
         self._number = number + 1
         # Copies, since Grain frees the shared memory that they lie in.
-        return _Made(np.array(images), np.array(labels), np.array(mask), corrupt)
+        return Made(np.array(images), np.array(labels), np.array(mask), corrupt)
 
     def _note(self, corrupt: Iterable[tuple[str, str]]) -> None:
         for path, message in corrupt:
@@ -388,17 +273,17 @@ class Stream:
 class _From:
     """The batches from a number on, as a sequence: what Grain reads from."""
 
-    maker: _Maker
+    maker: BatchMaker
     first: int
 
     def __len__(self) -> int:
         return _AHEAD
 
-    def __getitem__(self, index: int) -> _Made:
+    def __getitem__(self, index: int) -> Made:
         return self.maker(self.first + int(index))
 
 
-def _start(maker: _Maker, number: int, workers: int) -> Any:
+def _start(maker: BatchMaker, number: int, workers: int) -> Any:
     """Starts processes that make the batches from `number` on, worker by worker in turn."""
     import grain
     from absl import flags

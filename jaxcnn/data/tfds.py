@@ -19,7 +19,7 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,46 @@ def find_prepared(root: Path, name: str) -> Path | None:
     """The newest prepared version of `name` below `root`, such as `root/mnist/3.0.1`."""
     versions = [info.parent for info in root.glob(f"{name}/*/dataset_info.json")]
     return max(versions, key=lambda path: _version(path.name), default=None)
+
+
+class Described(NamedTuple):
+    """What a prepared set says of one of its splits."""
+
+    name: str
+    classes: tuple[str, ...]
+    files: tuple[Path, ...]
+    counts: tuple[int, ...]  # examples of each file
+
+
+def describe(folder: Path, split: str) -> Described:
+    """Reads the description of a prepared set of labelled images, and no record.
+
+    Raises:
+      DataError: it is no array_record data set of images and labels, or has no such split.
+    """
+    with _explained(folder):
+        import tensorflow_datasets as tfds
+
+        builder = tfds.builder_from_directory(folder)
+        info = builder.info
+        file_format = getattr(info.file_format, "value", info.file_format)
+        if file_format != "array_record":
+            raise DataError(
+                f"{folder}: prepared as {file_format}, which only TensorFlow reads. Prepare it "
+                "again with file_format='array_record'."
+            )
+        if not {"image", "label"} <= set(info.features) or split not in info.splits:
+            raise DataError(
+                f"{folder}: expected features image and label and a split {split}, got "
+                f"{', '.join(sorted(info.features))} and {', '.join(info.splits)}."
+            )
+        found = info.splits[split]
+        return Described(
+            info.name,
+            tuple(info.features["label"].names),
+            tuple(Path(path) for path in found.filepaths),
+            tuple(found.shard_lengths),
+        )
 
 
 def record_files(folder: Path) -> list[Path]:
