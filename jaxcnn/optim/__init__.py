@@ -14,20 +14,24 @@ from jaxcnn.optim.optimizers import (
     scale_by_rate,
     with_rate_factor,
 )
+from jaxcnn.optim.scaling import RateRule, gradual_warmup, scale_rate
 from jaxcnn.optim.schedules import ScheduleName, Unit, schedule
 from jaxcnn.parameters import is_kernel
 
 __all__ = [
     "OptimizerName",
+    "RateRule",
     "RateState",
     "ScheduleName",
     "Unit",
+    "gradual_warmup",
     "is_kernel",
     "learning_rate",
     "momentum_switch",
     "optimizer",
     "rate_factor",
     "scale_by_rate",
+    "scale_rate",
     "schedule",
     "with_rate_factor",
 ]

@@ -14,6 +14,7 @@ Parameters, optimizer and data are on every device ("replicated"); only rows are
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
@@ -110,16 +111,19 @@ class Plan:
         return jitted.lower(*arguments).compile()
 
 
-def plan(parallel: Parallel, batch_size: int, devices: Sequence[jax.Device] | None = None) -> Plan:
+def plan(
+    parallel: Parallel, batch_size: int, devices: int | Sequence[jax.Device] | None = None
+) -> Plan:
     """Decides how a step of `batch_size` rows, over all devices, runs.
 
     Args:
       parallel: "auto" is "jit".
       batch_size: the global one: rows of a step, all devices together.
-      devices: None means all devices of all processes.
+      devices: which, or the number of them to take. None means all devices of all processes.
 
     Raises:
-      ConfigError: `parallel` is unknown, or the rows do not divide evenly.
+      ConfigError: `parallel` is unknown; the rows do not divide evenly; there are not as many
+        devices; or they are of different kinds.
 
     >>> plan("auto", 32, jax.devices()[:1]).way
     'jit'
@@ -128,7 +132,7 @@ def plan(parallel: Parallel, batch_size: int, devices: Sequence[jax.Device] | No
         raise ConfigError(
             f"parallel={parallel!r} is not allowed: use 'auto', 'jit', 'shard_map' or 'pmap'."
         )
-    chosen = list(all_devices() if devices is None else devices)
+    chosen = _chosen(devices)
     if batch_size % len(chosen):
         raise ConfigError(
             f"batch_size={batch_size} does not divide over {len(chosen)} devices: it is the global "
@@ -137,6 +141,38 @@ def plan(parallel: Parallel, batch_size: int, devices: Sequence[jax.Device] | No
         )
     mesh = Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
     return Plan("jit" if parallel == "auto" else parallel, mesh)
+
+
+def _chosen(devices: int | Sequence[jax.Device] | None) -> list[jax.Device]:
+    """The devices of a mesh. Raises ConfigError where they cannot form one."""
+    if isinstance(devices, int):
+        found = all_devices()
+        if not 1 <= devices <= len(found):
+            raise ConfigError(
+                f"devices={devices} is not allowed: there are {len(found)}, all processes "
+                "together.\nTake 1 or more of them; to try a mesh on CPUs, set "
+                "JAX_NUM_CPU_DEVICES before the program starts."
+            )
+        return found[:devices]
+    chosen = list(all_devices() if devices is None else devices)
+    if not chosen:
+        raise ConfigError(
+            "devices=() is not allowed: a step needs one device at least. Leave it out for all."
+        )
+    if len(set(chosen)) < len(chosen):
+        raise ConfigError(
+            f"the {len(chosen)} devices given are only {len(set(chosen))} different ones: a "
+            "device takes one part of the rows. Name each once."
+        )
+    kinds = collections.Counter(f"{each.platform} {each.device_kind}" for each in chosen)
+    if len(kinds) > 1:
+        listed = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
+        raise ConfigError(
+            f"the devices are of different kinds: {listed}. One program runs on all of them, so "
+            f"they must be alike.\nName those of one kind, such as "
+            f"devices=jax.devices({chosen[0].platform!r})."
+        )
+    return chosen
 
 
 def all_devices() -> list[jax.Device]:
