@@ -63,15 +63,15 @@ class Volume:
 
     Attributes:
       operations: by kind, how many.
-      gradient_operations: all-reduces that carry the gradient of a parameter.
-      gradient_bytes: of the gradients.
+      kernel_operations: all-reduces that carry the gradient of a kernel.
+      gradient_bytes: of all gradients.
       statistics_bytes: of the other arrays: the statistics of batch norm and their gradients.
       count_bytes: of single numbers: losses, counts.
       missing: sizes of parameters whose gradient was not found, none where all is well.
     """
 
     operations: dict[str, int]
-    gradient_operations: int
+    kernel_operations: int
     gradient_bytes: int
     statistics_bytes: int
     count_bytes: int
@@ -104,19 +104,22 @@ def exchanges(text: str) -> list[Exchange]:
     return found
 
 
-def volume(found: Sequence[Exchange], parameters: Iterable[int]) -> Volume:
+def volume(found: Sequence[Exchange], kernels: Iterable[int], others: Iterable[int] = ()) -> Volume:
     """Sorts exchanged arrays by purpose.
 
     The compiler may sum a gradient before it is reshaped, so a gradient is known by its number
     of elements. Each parameter takes one array of its size, from the operations with the most
-    bytes first; what is then left over are statistics and counts.
+    bytes first; what is then left over are statistics and counts. (An array may be both: the
+    gradient of batch norm's bias is a sum that its backward pass needs as well. It counts once.)
 
     Args:
       found: of `exchanges`.
-      parameters: number of elements of each array of parameters.
+      kernels: number of elements of each kernel.
+      others: of each other array of parameters: biases, scales.
     """
-    wanted = collections.Counter(parameters)
-    gradient_operations = gradients = statistics = counts = 0
+    large = set(kernels := list(kernels))
+    wanted = collections.Counter([*kernels, *others])
+    kernel_operations = gradients = statistics = counts = 0
     for exchange in sorted(found, key=lambda each: each.bytes, reverse=True):
         carries = False
         for (dtype, _), size in zip(exchange.arrays, exchange.sizes, strict=True):
@@ -124,15 +127,15 @@ def volume(found: Sequence[Exchange], parameters: Iterable[int]) -> Volume:
             if exchange.kind == "all-reduce" and wanted[size]:
                 wanted[size] -= 1
                 gradients += total
-                carries = True
+                carries |= size in large
             elif size == 1:
                 counts += total
             else:
                 statistics += total
-        gradient_operations += carries
+        kernel_operations += carries
     return Volume(
         operations=dict(collections.Counter(each.kind for each in found)),
-        gradient_operations=gradient_operations,
+        kernel_operations=kernel_operations,
         gradient_bytes=gradients,
         statistics_bytes=statistics,
         count_bytes=counts,

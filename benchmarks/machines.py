@@ -69,30 +69,32 @@ _NCCL_START, _NVLINK_HOP, _NETWORK_HOP = 8.4e-6, 3.4e-6, 14e-6
 _A100 = 312e12
 
 A100_INFINIBAND = Machine(
-    "8 x A100 a host, NVLink; InfiniBand 200 Gb/s for each",
+    "A100, InfiniBand",
     _A100,
     (
         Level(8, REACHED * 300e9, _NVLINK_HOP),
         Level(_MANY, REACHED * 200e9 / 8, _NETWORK_HOP),
     ),
     _NCCL_START,
-    "NVIDIA A100 data sheet: 312 TFLOP/s, NVLink 600 GB/s in both directions together; NVIDIA DGX "
-    "A100 user guide: eight HDR adapters of 200 Gb/s",
+    "hosts of 8, joined by NVLink, each with its own adapter of 200 Gb/s (NVIDIA A100 data sheet: "
+    "312 TFLOP/s, NVLink 600 GB/s in both directions together; DGX A100 user guide: eight HDR "
+    "adapters)",
 )
 A100_ETHERNET = Machine(
-    "1 x A100 a host; Ethernet 10 Gb/s",
+    "A100, Ethernet",
     _A100,
     (Level(_MANY, REACHED * 10e9 / 8, _NETWORK_HOP),),
     _NCCL_START,
-    "the same GPU; 10GBASE-T of IEEE 802.3: 10 Gb/s in each direction",
+    "hosts of one such GPU with 10GBASE-T of IEEE 802.3, 10 Gb/s in each direction: what many "
+    "laboratories have",
 )
 TPU_V5P = Machine(
-    "TPU v5p, one pod",
+    "TPU v5p",
     459e12,
     (Level(8960, REACHED * 600e9, 1e-6),),
     1e-6,
-    "Google Cloud, TPU v5p: 459 TFLOP/s, ICI 1200 GB/s in both directions together, up to 8960 "
-    "chips; a microsecond a hop is an assumption",
+    "one pod (Google Cloud documentation: 459 TFLOP/s, ICI 1200 GB/s in both directions together, "
+    "8960 chips); a microsecond a hop is an assumption",
 )
 MACHINES = (A100_INFINIBAND, A100_ETHERNET, TPU_V5P)
 

@@ -16,6 +16,7 @@ n devices over n times the speed of one, each with the same rows.
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -183,9 +184,10 @@ def tables() -> str:
     """All tables of the page, in Markdown."""
     networks = works()
     alexnet = networks[-1]
+    beside = efficiency_table(networks)
     parts = [
         ("What a step asks for", work_table(networks)),
-        ("Efficiency", efficiency_table(networks)),
+        ("Efficiency: all of the exchange after the backward pass, or beside it", beside),
         ("AlexNet: rows of a device at which the exchange costs as much", even_table(alexnet)),
         ("AlexNet: what helps", remedy_table(alexnet)),
     ]
@@ -256,7 +258,7 @@ def even_table(work: Work) -> str:
                     str(devices),
                     f"{1e3 * seconds:,.1f}",
                     f"{work.rows_in(seconds, machine):,.0f}",
-                    f"{work.rows_in(seconds / (devices - 1), machine):,.1f}",
+                    f"{math.ceil(work.rows_in(seconds / (devices - 1), machine)):,}",
                 )
             )
     head = ("machine", "devices", "ms of the exchange", "rows for 50 %", "rows for any gain")
@@ -275,7 +277,7 @@ def remedy_table(work: Work) -> str:
     ways: list[tuple[str, Callable[[Machine], tuple[float, float]]]] = [
         ("as it is", lambda m: (work.compute(m), exchange(work, m, devices))),
         (
-            f"{more} rows of a device (`accumulate=8`)",
+            f"{more} rows of a device",
             lambda m: (work.compute(m, more), exchange(work, m, devices)),
         ),
         (

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.cases import CASES, MASKED, RATE, STEPS, WAYS, Case
-from benchmarks.collectives import exchanges, volume
+from benchmarks.collectives import Volume, exchanges, volume
 from jaxcnn import losses, models, optim, train
 from jaxcnn.layer import Layer
-from jaxcnn.parallel.plan import Plan, plan
+from jaxcnn.parallel.plan import Plan, Program, plan
 from jaxcnn.typing import Batch, Params
 
 
@@ -28,7 +28,7 @@ class Compiled(NamedTuple):
     """A step for the devices of a plan, and arguments as it was compiled for."""
 
     layout: Plan
-    run: Any
+    run: Program
     arguments: tuple[Any, ...]  # train state, images, labels, key
 
 
@@ -68,9 +68,16 @@ def compile_step(
     return Compiled(layout, layout.compile(advance, made, donate=(0,)), made)
 
 
-def sizes(compiled: Compiled) -> list[int]:
-    """Number of elements of each array of parameters."""
-    return [leaf.size for leaf in jax.tree.leaves(compiled.arguments[0].params)]
+def exchanged(compiled: Compiled) -> Volume:
+    """What one step exchanges."""
+    leaves = jax.tree.leaves(compiled.arguments[0].params)
+    kernels, others = ([x.size for x in leaves if (x.ndim > 1) is wide] for wide in (True, False))
+    return volume(exchanges(compiled.run.as_text() or ""), kernels, others)
+
+
+def parameters(compiled: Compiled) -> int:
+    """Number of parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(compiled.arguments[0].params))
 
 
 def after_steps(compiled: Compiled) -> Params:
@@ -102,12 +109,11 @@ def study(case: Case) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for way in WAYS:
         step = compiled(way, devices)
-        exchanged = volume(exchanges(step.run.as_text()), sizes(step))
         found[way] = {
-            **dataclasses.asdict(exchanged),
+            **dataclasses.asdict(exchanged(step)),
             "difference": None if wanted is None else difference(after_steps(step), wanted),
         }
-    return {"devices": devices, "parameters": sum(sizes(step)), "ways": found}
+    return {"devices": devices, "parameters": parameters(step), "ways": found}
 
 
 def main(name: str) -> None:

@@ -104,7 +104,7 @@ def table(results: Json) -> str:
     """The study as a table in Markdown."""
     head = (
         "network", "devices", "way", "largest difference", "all-reduce operations",
-        "of them with gradients", "gradients, bytes", "4 x parameters", "statistics, bytes",
+        "of them with kernels", "gradients, bytes", "4 x parameters", "statistics, bytes",
         "counts, bytes", "sent by a device in a ring, bytes",
     )  # fmt: skip
     lines = [head, ("-",) * len(head)]
@@ -121,7 +121,7 @@ def table(results: Json) -> str:
                         way,
                         "not run" if difference is None else f"{difference:.0e}",
                         str(row["operations"].get("all-reduce", 0)),
-                        str(row["gradient_operations"]),
+                        str(row["kernel_operations"]),
                         f"{row['gradient_bytes']:,}",
                         f"{4 * found['parameters']:,}" if found["devices"] > 1 else "-",
                         f"{row['statistics_bytes']:,}",

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+
+import jax
 import pytest
 
+import jaxcnn
 from benchmarks import scaling
-from benchmarks.cases import CASES, WAYS
+from benchmarks.cases import CASES, DEVICES, WAYS
 from benchmarks.collectives import KINDS, Exchange, exchanges, sent_bytes, volume
-from benchmarks.process import run_json
+from benchmarks.predict import EXCHANGES_PER_NORM
+from benchmarks.replicas import compile_step, exchanged, parameters
 from benchmarks.results import BenchmarkError
+from jaxcnn import data, losses, nn, optim, train
 from jaxcnn.errors import ConfigError
+from jaxcnn.parallel.plan import Plan, plan
+from jaxcnn.train.evaluate import make_evaluator
 
 TEXT = """
 HloModule jit_advance, entry_computation_layout={(f32[6]{0})->f32[6]{0}}
@@ -61,13 +70,13 @@ def test_what_is_a_gradient_and_what_is_not():
         Exchange("all-reduce", (("f32", (16,)), ("f32", ()))),
         Exchange("all-reduce", (("f32", (9, 16)), ("f32", (16,)), ("f32", ()))),
     ]
-    seen = volume(found, [144, 16])
+    seen = volume(found, [144], [16])
     assert seen.operations == {"all-reduce": 3}
-    assert seen.gradient_operations == 1
+    assert seen.kernel_operations == 1
     assert (seen.gradient_bytes, seen.statistics_bytes, seen.count_bytes) == (640, 64, 12)
     assert seen.bytes == sum(each.bytes for each in found)
     assert seen.missing == []
-    assert volume(found, [144, 16, 16, 16]).missing == [16]
+    assert volume(found, [144], [16, 16, 16]).missing == [16]
     assert volume([Exchange("all-gather", (("f32", (144,)),))], [144]).missing == [144]
 
 
@@ -80,34 +89,108 @@ def test_bytes_around_a_ring():
         assert sent_bytes(size, devices) == pytest.approx(parts * size / devices)
 
 
-# --- the compiled steps: processes of their own, with the optimizations that users get
+# --- compiled steps
+
+# The first convolution and pooling are those that the CPU computes in ways of its own.
+PLAIN = nn.chain(
+    conv=nn.Conv(6, 5, padding=2), act=nn.relu, pool=nn.MaxPool(2), drop=nn.Dropout(0.3),
+    conv2=nn.Conv(8, 3), flatten=nn.Flatten(), fc=nn.Dense(10),
+)  # fmt: skip
+LAYERS = 2
+NORM = nn.chain(
+    conv=nn.Conv(8, 3, bias=False), norm=nn.BatchNorm(), act=nn.relu,
+    conv2=nn.Conv(8, 3, bias=False), norm2=nn.BatchNorm(), act2=nn.relu,
+    flatten=nn.Flatten(), fc=nn.Dense(10),
+)  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def eight():
-    changes = {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
-    return {
-        name: run_json(["benchmarks.replicas", name], changes) for name in ("lenet", "resnet20")
-    }
+@functools.cache
+def compiled(model, way):
+    return compile_step(model, (12, 12, 1), 16, way, 8, abstract=True)
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("model", [PLAIN, NORM], ids=["plain", "norm"])
+def test_gradients_are_exchanged_once_together_and_nothing_is_gathered(model, way):
+    found = exchanged(compiled(model, way))
+    assert set(found.operations) == {"all-reduce"}
+    assert found.kernel_operations == 1
+    assert found.missing == []
+    assert found.gradient_bytes == 4 * parameters(compiled(model, way))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_rest_is_counts_and_statistics(way):
+    plain, norm = (exchanged(compiled(model, way)) for model in (PLAIN, NORM))
+    assert plain.statistics_bytes == 0
+    assert 8 <= plain.count_bytes <= 32
+    # The number of rows, which the loss is divided by; the counts; the gradients and the loss.
+    assert plain.operations["all-reduce"] == 3
+    # Of each channel two sums forward, and backward two that are needed (XLA keeps three).
+    channels = LAYERS * 8
+    assert 4 * 4 * channels <= norm.statistics_bytes <= 5 * 4 * channels
+    # What `predict` takes them to cost: the rows travel with the first of the means.
+    assert norm.operations["all-reduce"] == EXCHANGES_PER_NORM * LAYERS + 2
+
+
+def test_ours_for_the_cpu_would_be_gathered(monkeypatch):
+    """Why `Plan.operations` is there."""
+    monkeypatch.setattr(Plan, "operations", lambda plan: contextlib.nullcontext())
+    step = compile_step(PLAIN, (12, 12, 1), 16, "jit", 8, abstract=True)
+    assert "all-gather" in exchanged(step).operations
+
+
+@pytest.mark.parametrize(
+    ("way", "settings"),
+    [
+        ("jit", {}),
+        ("shard_map", {}),
+        ("pmap", {}),
+        ("shard_map", {"accumulate": 2}),
+    ],
+)
+def test_the_whole_program_of_fit(small, monkeypatch, way, settings):
+    """With its order of examples, augmentation and counts."""
+    programs = []
+
+    def keep(plan, *arguments, **options):
+        programs.append(compile_(plan, *arguments, **options))
+        return programs[-1]
+
+    compile_ = Plan.compile
+    monkeypatch.setattr(Plan, "compile", keep)
+    result = train.fit(
+        PLAIN, small.train, loss=losses.softmax_cross_entropy, epochs=1, batch_size=16, seed=0,
+        optimizer=optim.optimizer("sgd", 0.01), prepare=data.Scale(), augment=data.Shift(1),
+        parallel=way, devices=jax.devices(), **settings,
+    )  # fmt: skip
+    leaves = jax.tree.leaves(result.train_state.params)
+    kernels = [leaf.size for leaf in leaves if leaf.ndim > 1]
+    found = [exchanges(program.as_text()) for program in programs]
+    assert {each.kind for program in found for each in program} == {"all-reduce"}
+    seen = volume(found[-1], kernels, [leaf.size for leaf in leaves if leaf.ndim == 1])
+    assert (seen.kernel_operations, seen.missing, seen.statistics_bytes) == (1, [], 0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_evaluation_exchanges_counts_alone(small, way):
+    layout = plan(way, 16, jax.devices())
+    step = train.make_eval_step(PLAIN, losses.softmax_cross_entropy, prepare=data.Scale())
+    evaluate = make_evaluator(step, small.test, 16, layout)
+    params, state = layout.replicate(jaxcnn.init(PLAIN, jax.random.key(0), (12, 12, 1)))
+    found = exchanges(jax.jit(evaluate).lower(params, state).compile().as_text())
+    assert {each.kind for each in found} == {"all-reduce"}
+    assert sum(each.bytes for each in found) <= 32
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lenet", "resnet20"])
-def test_gradients_are_exchanged_once_and_nothing_else_is_moved(eight, name, way):
-    found = eight[name]
-    row = found["ways"][way]
-    assert set(row["operations"]) == {"all-reduce"}
-    assert row["missing"] == []
-    assert row["gradient_operations"] == 1
-    assert row["gradient_bytes"] == 4 * found["parameters"]
-    assert row["difference"] < scaling.TOLERANCE
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_network_without_batch_norm_has_no_statistics(eight, way):
-    row = eight["lenet"]["ways"][way]
-    assert row["statistics_bytes"] == 0
-    assert row["count_bytes"] <= 32
+def test_the_study_itself(name):
+    found = scaling.measure(name, 8)
+    for way in WAYS:
+        row = found["ways"][way]
+        assert row["kernel_operations"] == 1
+        assert row["gradient_bytes"] == 4 * found["parameters"]
 
 
 # --- the command
@@ -115,7 +198,7 @@ def test_a_network_without_batch_norm_has_no_statistics(eight, way):
 
 def row(**changes):
     values = {
-        "operations": {"all-reduce": 2}, "gradient_operations": 1, "gradient_bytes": 40,
+        "operations": {"all-reduce": 2}, "kernel_operations": 1, "gradient_bytes": 40,
         "statistics_bytes": 0, "count_bytes": 4, "missing": [], "difference": 1e-7,
     }  # fmt: skip
     return {**values, **changes}
@@ -178,6 +261,4 @@ def test_a_wrong_result_ends_the_command(tmp_path, capsys, monkeypatch):
 
 
 def test_every_case_divides_over_every_number_of_devices():
-    from benchmarks.cases import DEVICES
-
     assert all(case.batch % devices == 0 for case in CASES.values() for devices in DEVICES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import re
 
 import chex
@@ -202,13 +203,16 @@ class FakeDevice:
 class TestDevices:
     """Which devices may form a mesh."""
 
-    def test_a_number_takes_the_first_ones(self, monkeypatch):
-        monkeypatch.setattr("jaxcnn.parallel.plan.all_devices", jax.devices)
+    @pytest.fixture(autouse=True)
+    def _all(self, monkeypatch):
+        module = importlib.import_module("jaxcnn.parallel.plan")
+        monkeypatch.setattr(module, "all_devices", jax.devices)
+
+    def test_a_number_takes_the_first_ones(self):
         assert list(plan("jit", 8, 4).mesh.devices) == jax.devices()[:4]
 
     @pytest.mark.parametrize("number", [0, -1, 9])
-    def test_a_mesh_larger_than_the_devices(self, number, monkeypatch):
-        monkeypatch.setattr("jaxcnn.parallel.plan.all_devices", jax.devices)
+    def test_a_mesh_larger_than_the_devices(self, number):
         message = f"devices={number} is not allowed: there are 8, all processes together"
         with pytest.raises(ConfigError, match=message):
             plan("jit", 72, number)
