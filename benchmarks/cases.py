@@ -24,6 +24,7 @@ class Case:
       input: [H, W, C].
       batch: rows of a step, all devices together.
       run: whether steps are made; else the step is only compiled, which needs no memory.
+      devices: numbers of virtual devices.
     """
 
     title: str
@@ -31,11 +32,12 @@ class Case:
     input: tuple[int, int, int]
     batch: int = 16
     run: bool = True
+    devices: tuple[int, ...] = DEVICES
 
 
 CASES = {
     "lenet": Case("LeNet-5", "lenet5", (28, 28, 1)),
     "resnet20": Case("ResNet-20", "resnet20", (32, 32, 3)),
     "alexnet-small": Case("AlexNet, 67x67 images", "alexnet", (67, 67, 3)),
-    "alexnet": Case("AlexNet, 227x227 images", "alexnet", (227, 227, 3), run=False),
+    "alexnet": Case("AlexNet, 227x227 images", "alexnet", (227, 227, 3), run=False, devices=(8,)),
 }

@@ -111,12 +111,16 @@ def compiled(model, way):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("model", [PLAIN, NORM], ids=["plain", "norm"])
-def test_gradients_are_exchanged_once_together_and_nothing_is_gathered(model, way):
+def test_gradients_are_exchanged_once_and_nothing_is_gathered(model, way):
     found = exchanged(compiled(model, way))
     assert set(found.operations) == {"all-reduce"}
-    assert found.kernel_operations == 1
     assert found.missing == []
     assert found.gradient_bytes == 4 * parameters(compiled(model, way))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_all_gradients_go_in_one_operation(way):
+    assert exchanged(compiled(PLAIN, way)).kernel_operations == 1
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -129,7 +133,8 @@ def test_the_rest_is_counts_and_statistics(way):
     # Of each channel two sums forward, and backward two that are needed (XLA keeps three).
     channels = LAYERS * 8
     assert 4 * 4 * channels <= norm.statistics_bytes <= 5 * 4 * channels
-    # What `predict` takes them to cost: the rows travel with the first of the means.
+    # What `predict` takes them to cost: the rows travel with the first of the means. Gradients
+    # have one operation of their own; those that are ready early may go along with statistics.
     assert norm.operations["all-reduce"] == EXCHANGES_PER_NORM * LAYERS + 2
 
 
@@ -189,7 +194,7 @@ def test_the_study_itself(name):
     found = scaling.measure(name, 8)
     for way in WAYS:
         row = found["ways"][way]
-        assert row["kernel_operations"] == 1
+        assert set(row["operations"]) == {"all-reduce"}
         assert row["gradient_bytes"] == 4 * found["parameters"]
 
 
@@ -247,8 +252,11 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys, monkeypatch):
     out = tmp_path / "scaling.json"
     status = scaling.main(["--networks", "lenet", "--devices", "8", "--out", str(out)])
     assert status == 0
+    assert scaling.load(out)["networks"] == {"lenet": [found()]}
+    capsys.readouterr()
+    assert scaling.main(["--networks", "alexnet", "--out", str(out)]) == 0  # lenet stays
     results = scaling.load(out)
-    assert results["networks"] == {"lenet": [found()]}
+    assert results["networks"] == {"lenet": [found()], "alexnet": [found()]}
     assert scaling.table(results) in capsys.readouterr().out
 
 

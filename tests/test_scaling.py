@@ -161,9 +161,14 @@ def test_the_results_are_whole_and_hold():
     results = scaling.load()
     assert set(results["networks"]) == set(scaling.CASES)
     for name, by_devices in results["networks"].items():
-        assert [found["devices"] for found in by_devices] == list(scaling.DEVICES)
+        case = scaling.CASES[name]
+        assert [found["devices"] for found in by_devices] == list(case.devices)
         for found in by_devices:
-            scaling.require(scaling.CASES[name].title, found)
+            scaling.require(case.title, found)
+            for row in found["ways"].values():
+                assert (row["difference"] is not None) is case.run
+                if found["devices"] > 1:
+                    assert row["gradient_bytes"] == 4 * found["parameters"]
 
 
 def test_the_command_replaces_only_its_tables(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by name, on optax.
+"""Optimizers and learning-rate schedules by name, on optax; rules that scale rates with batches.
 
 Whatever optax offers works as well: the training step takes any `GradientTransformation`
 that ends in `scale_by_rate`.
