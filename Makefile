@@ -11,7 +11,7 @@ FLAGS = $(if $(RESUME),--resume $(RESUME),$(if $(filter-out auto,$(DATA)),--data
         $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
         $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
-.PHONY: help train-% look test test-slow test-chaos bench bench-peers profile lint format types clean
+.PHONY: help train-% look test test-slow test-chaos bench bench-peers bench-scaling profile lint format types clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -45,6 +45,10 @@ bench: $(VENV)/installed  ## measure training steps and start-up, beside the lib
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 bench-peers: $(VENV)/installed-bench bench  ## the same, with all peers installed first
+
+bench-scaling: $(VENV)/installed  ## data parallelism on virtual devices, and what to expect
+	$(BIN)/python -m benchmarks.scaling $(ARGS)
+	$(BIN)/python -m benchmarks.predict
 
 profile: $(VENV)/installed  ## trace a training step, by layer (NET=lenet|cifar|resnet20|alexnet)
 	$(BIN)/python -m benchmarks.profile $(if $(NET),--net $(NET)) $(ARGS)

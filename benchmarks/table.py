@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import BenchmarkError
-from jaxcnn import storage
+from benchmarks.block import Block
 
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+BLOCK = Block("bench")
+BEGIN, END = BLOCK.begin, BLOCK.end
 Json = Mapping[str, Any]
 
 
@@ -129,25 +129,13 @@ def markdown(results: Json) -> str:
 
 
 def replace_block(readme: str, text: str) -> str:
-    """Puts `text` between the lines `BEGIN` and `END` of `readme`.
-
-    Raises:
-      BenchmarkError: there is not exactly one such pair of lines, in this order.
-    """
-    lines = readme.splitlines()
-    if lines.count(BEGIN) != 1 or lines.count(END) != 1 or lines.index(BEGIN) > lines.index(END):
-        raise BenchmarkError(
-            f"README.md must have one line {BEGIN} and, after it, one line {END}.\n"
-            "Add both lines where the table shall stand."
-        )
-    before, after = lines[: lines.index(BEGIN) + 1], lines[lines.index(END) :]
-    return "\n".join([*before, text.strip("\n"), *after]) + "\n"
+    """Puts `text` between the lines `BEGIN` and `END` of `readme`. Raises as `Block.replace`."""
+    return BLOCK.replace(readme, text, "README.md")
 
 
 def update_readme(path: Path, results: Json) -> None:
     """Replaces the table in a README, atomically. Raises as `replace_block`."""
-    text = replace_block(path.read_text(encoding="utf-8"), markdown(results))
-    storage.write_bytes(path, text.encode())
+    BLOCK.update(path, markdown(results))
 
 
 def _base(network: Json) -> Json | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from jaxcnn.data import DataName
 from jaxcnn.errors import ConfigError
-from jaxcnn.optim import OptimizerName, ScheduleName, Unit
+from jaxcnn.optim import OptimizerName, RateRule, ScheduleName, Unit
 from jaxcnn.parallel import Parallel
 
 Preprocess: TypeAlias = Literal["scale", "mean-image", "channel-mean", "standardize"]
@@ -44,6 +44,11 @@ class BaseConfig:
     """How gradients become updates."""
     rate: float | None = None
     """Largest learning rate. None: the data set's recipe."""
+    rate_rule: RateRule = "none"
+    """What a batch of another size does to the rate, which is then for --reference-batch images:
+    linear multiplies it by the ratio of the sizes, sqrt by its root."""
+    reference_batch: int | None = None
+    """For --rate-rule: images of a step for which the rate is meant."""
     momentum: float | None = None
     """For momentum and nesterov. None: 0.9."""
     decay: float | None = None
@@ -166,10 +171,15 @@ def resolve(config: C, recipe: Recipe) -> tuple[C, Recipe]:
 def check(config: BaseConfig) -> None:
     """Raises `ConfigError` for numbers that are out of range before anything is loaded."""
     counts = ("epochs", "batch_size", "eval_batch_size", "log_every", "keep", "steps_per_call")
-    for name in (*counts, "accumulate"):
+    for name in (*counts, "accumulate", "reference_batch"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected 1 or more.")
+    if (config.rate_rule == "none") != (config.reference_batch is None):
+        raise ConfigError(
+            f"--rate-rule {config.rate_rule} with --reference-batch {config.reference_batch}: give "
+            "both or neither.\nThe rule scales the rate from that batch size to --batch-size."
+        )
     for name in ("shift", "validation", "seed", "retries"):
         value = getattr(config, name)
         if value is not None and value < 0:

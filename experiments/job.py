@@ -98,7 +98,7 @@ def prepare(experiment: Experiment[C], config: C, screen: Screen) -> tuple[C, Re
     total = recipe.epochs * epoch
     rate = optim.schedule(
         config.schedule,
-        recipe.rate,
+        _scaled_rate(config, recipe, screen),
         total=total,
         warmup=min(epoch, total / 10) if config.warmup is None else config.warmup,
         every=config.every,
@@ -149,6 +149,21 @@ def _load_by_name(experiment: str, config: Config, screen: Screen) -> Loaded:
 
 _SHOWN = 200  # pictures of a streamed test set
 _FITTED = 512  # pictures of a stream that means and deviations are fitted on
+
+
+def _scaled_rate(config: BaseConfig, recipe: Recipe, screen: Screen) -> float:
+    """The learning rate, for another batch size where --rate-rule asks for that; never silently."""
+    if config.reference_batch is None:
+        return recipe.rate
+    rate = optim.scale_rate(
+        recipe.rate, recipe.batch_size, config.reference_batch, config.rate_rule
+    )
+    screen.say(
+        f"learning rate {rate:g}: {recipe.rate:g} for {config.reference_batch} images a step, "
+        f"scaled to {recipe.batch_size} by the {config.rate_rule} rule"
+    )
+    return rate
+
 
 _PREPARE: dict[str, Callable[[Dataset], Prepare]] = {
     "scale": lambda train: data.Scale(),

@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "profile": ["errors"],
     "inspect": ["errors", "typing", "layer", "functional", "nn", "api", "features"],
     "checkpoint": ["errors", "storage"],
-    "parallel": ["errors"],
+    "parallel": ["errors", "functional"],
     "train": ["errors", "typing", "layer", "nn", "api", "metrics", "optim", "data", "parallel"],
     "report": [],
     "run": ["errors", "storage", "checkpoint"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import re
 
 import chex
@@ -116,57 +118,6 @@ def test_old_buffers_are_donated(way):
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(ts.params))
 
 
-class TestTraps:
-    """What goes wrong when a step is carried from one way to another, and does not here."""
-
-    def gradients(self, body, **specs):
-        mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
-        run = jax.shard_map(body, mesh=mesh, in_specs=(P(), P("data")), out_specs=P(), **specs)
-        w, x = jnp.ones(()), jnp.arange(8.0)
-        return float(jax.jit(run)(w, x)), float(jax.grad(lambda w: jnp.mean(w * x))(w))
-
-    def test_a_pmap_step_in_shard_map_has_gradients_n_times_too_large(self):
-        def pasted(w, x):  # right under the old pmap: local gradient, then the mean
-            return jax.lax.pmean(jax.grad(lambda w: jnp.mean(w * x))(w), "data")
-
-        got, wanted = self.gradients(pasted)
-        assert got == pytest.approx(4 * wanted)
-
-    def test_pcast_makes_it_right(self):
-        def cast(w, x):  # what make_train_step does
-            w = jax.lax.pcast(w, "data", to="varying")
-            return jax.lax.pmean(jax.grad(lambda w: jnp.mean(w * x))(w), "data")
-
-        got, wanted = self.gradients(cast)
-        assert got == pytest.approx(wanted)
-
-    def test_a_mean_inside_the_differentiated_function_is_right_only_with_the_cast(self):
-        def inside(w, x, cast):
-            w = jax.lax.pcast(w, "data", to="varying") if cast else w
-            return jax.grad(lambda w: jax.lax.pmean(jnp.mean(w * x), "data"))(w)
-
-        got, wanted = self.gradients(lambda w, x: inside(w, x, False))
-        assert got == pytest.approx(wanted)
-        local, _ = self.gradients(lambda w, x: jax.lax.pmean(inside(w, x, True), "data"))
-        assert local == pytest.approx(wanted / 4)  # a gradient that was not summed
-
-    def test_a_forgotten_mean_is_refused_where_types_are_checked(self):
-        def forgotten(w, x):
-            w = jax.lax.pcast(w, "data", to="varying")
-            return jax.grad(lambda w: jnp.mean(w * x))(w)
-
-        with pytest.raises(ValueError, match="out_specs"):
-            self.gradients(forgotten)
-        got, wanted = self.gradients(forgotten, check_vma=False)
-        assert got != pytest.approx(wanted)  # and silently wrong where they are not
-
-    def test_a_donated_replica_does_not_delete_its_source(self):
-        source = {"w": jnp.ones(4)}
-        copies = plan("jit", 8, jax.devices()[:8]).replicate(source)
-        jax.block_until_ready(jax.jit(lambda t: jax.tree.map(jnp.sin, t), donate_argnums=0)(copies))
-        np.testing.assert_array_equal(source["w"], 1.0)
-
-
 def test_replicate_and_back():
     tree = replicate({"w": np.arange(3.0, dtype=np.float32)}, jax.devices()[:4])
     assert len(tree["w"].addressable_shards) == 4
@@ -239,6 +190,53 @@ def test_local_batch_norm_uses_the_rows_of_its_device(rng):
 def test_errors(arguments, message):
     with pytest.raises(ConfigError, match=message):
         plan(*arguments, jax.devices())
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeDevice:
+    """A device of a machine that the tests do not have."""
+
+    platform: str
+    device_kind: str
+
+
+class TestDevices:
+    """Which devices may form a mesh."""
+
+    @pytest.fixture(autouse=True)
+    def _all(self, monkeypatch):
+        module = importlib.import_module("jaxcnn.parallel.plan")
+        monkeypatch.setattr(module, "all_devices", jax.devices)
+
+    def test_a_number_takes_the_first_ones(self):
+        assert list(plan("jit", 8, 4).mesh.devices) == jax.devices()[:4]
+
+    @pytest.mark.parametrize("number", [0, -1, 9])
+    def test_a_mesh_larger_than_the_devices(self, number):
+        message = f"devices={number} is not allowed: there are 8, all processes together"
+        with pytest.raises(ConfigError, match=message):
+            plan("jit", 72, number)
+
+    def test_none_at_all(self):
+        with pytest.raises(ConfigError, match="a step needs one device at least"):
+            plan("jit", 8, [])
+
+    def test_one_named_twice(self):
+        with pytest.raises(ConfigError, match="the 9 devices given are only 8 different ones"):
+            plan("jit", 9, [*jax.devices(), jax.devices()[0]])
+
+    @pytest.mark.parametrize("other", [("gpu", "NVIDIA H100"), ("cpu", "of another make")])
+    @pytest.mark.parametrize("way", WAYS)
+    def test_devices_of_different_kinds(self, way, other):
+        listed = f"different kinds: 7 x cpu cpu, 1 x {' '.join(other)}. One program"
+        with pytest.raises(ConfigError, match=re.escape(listed)) as caught:
+            plan(way, 8, [*jax.devices()[:7], FakeDevice(*other)])
+        assert "such as devices=jax.devices('cpu')" in str(caught.value)
+
+    @pytest.mark.parametrize(("devices", "rows"), [(3, 20), (8, 20), (8, 4)])
+    def test_rows_that_do_not_divide(self, small, devices, rows):
+        with pytest.raises(ConfigError, match=f"{rows} does not divide over {devices} devices"):
+            fit(small.train, "auto", devices, batch_size=rows)
 
 
 def test_mixing_needs_the_whole_batch(small):

@@ -16,9 +16,11 @@ order, with the same values, but for `place`, which is given only its own rows.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +29,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn.errors import ConfigError
+from jaxcnn.functional import lowering
+from jaxcnn.parallel.mapped import Mapped
 
 Parallel: TypeAlias = Literal["auto", "jit", "shard_map", "pmap"]
 
@@ -73,6 +77,17 @@ class Plan:
             return batch
         return jax.lax.with_sharding_constraint(batch, NamedSharding(self.mesh, P(AXIS)))
 
+    def operations(self) -> AbstractContextManager[None]:
+        """While a step is traced within it, operations are of a kind that can be divided.
+
+        With "jit" on many devices these are XLA's own (see `functional.lowering`). XLA knows how to
+        divide them, while ours for the CPU reorder axes until it no longer finds the rows, and
+        gathers whole batches on every device: 160 times in a step of ResNet-20.
+        """
+        if self.way == "jit" and self.devices > 1:
+            return lowering("xla")
+        return nullcontext()
+
     def replicate(self, tree: Any) -> Any:
         """The arrays of `tree` on every device; the originals stay as they are.
 
@@ -116,12 +131,12 @@ class Plan:
         *,
         donate: tuple[int, ...] = (),
         divided: tuple[int, ...] = (),
-    ) -> Callable[..., Any]:
+    ) -> Program:
         """Compiles `function` for all devices; what it returns is replicated.
 
         Args:
           function: calls `part` and `divide` inside.
-          arguments: an example of each argument.
+          arguments: an example of each argument, or its shape and dtype.
           donate: numbers of the arguments that a call consumes.
           divided: numbers of the arguments whose rows are divided, as `place` returns them; the
             others are replicated. Where the axis has a name, `function` sees its device's rows.
@@ -130,7 +145,7 @@ class Plan:
             return jax.jit(function, donate_argnums=donate).lower(*arguments).compile()
         specs = tuple(P(AXIS) if i in divided else P() for i in range(len(arguments)))
         if self.way == "pmap":
-            return self._pmap(function, arguments, donate, divided)
+            return Mapped(function, arguments, self.mesh, donate, divided)
         if self.way == "shard_map":
             function = jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=P())
         jitted = jax.jit(
@@ -139,63 +154,39 @@ class Plan:
             out_shardings=NamedSharding(self.mesh, P()),
             donate_argnums=donate,
         )
-        return jitted.lower(*arguments).compile()
-
-    def _pmap(
-        self,
-        function: Callable[..., Any],
-        arguments: Sequence[Any],
-        donate: tuple[int, ...],
-        divided: tuple[int, ...],
-    ) -> Callable[..., Any]:
-        """By the older name. pmap wants an argument that is divided, and gets a number."""
-        numbers = np.arange(self.devices // self.processes, dtype=np.int32)
-        mapped = jax.pmap(
-            lambda number, *rest: function(*rest),
-            axis_name=AXIS,
-            in_axes=(0, *(0 if i in divided else None for i in range(len(arguments)))),
-            out_axes=None,
-            donate_argnums=tuple(1 + i for i in donate),
-            devices=list(self.mesh.devices.flat),
-        )
-
-        def by_device(x: jax.Array) -> Any:  # [rows, ...] to [devices here, rows of each, ...]
-            host = np.concatenate([np.asarray(shard.data) for shard in _in_order(x)])
-            return host.reshape(len(numbers), -1, *x.shape[1:])
-
-        everywhere = NamedSharding(self.mesh, P())
-
-        def of_all(x: jax.Array) -> jax.Array:  # pmap's results know only the devices here
-            shards = [shard.data for shard in x.addressable_shards]
-            return jax.make_array_from_single_device_arrays(x.shape, everywhere, shards)
-
-        def run(*rest: Any) -> Any:
-            results = mapped(
-                numbers,
-                *(
-                    jax.tree.map(by_device, argument) if i in divided else argument
-                    for i, argument in enumerate(rest)
-                ),
-            )
-            return jax.tree.map(of_all, results) if self.processes > 1 else results
-
-        return run
+        with self.operations():
+            return jitted.lower(*arguments).compile()
 
 
-def _in_order(x: jax.Array) -> list[Any]:
-    return sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+class Program(Protocol):
+    """A compiled function, as `jax.stages.Compiled` is one."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Runs it."""
+        ...
+
+    def as_text(self) -> str | None:
+        """What it was compiled to, where collective operations can be counted."""
+        ...
+
+    def memory_analysis(self) -> Any:
+        """Bytes of arguments, results and what is in between, on one device."""
+        ...
 
 
-def plan(parallel: Parallel, batch_size: int, devices: Sequence[jax.Device] | None = None) -> Plan:
+def plan(
+    parallel: Parallel, batch_size: int, devices: int | Sequence[jax.Device] | None = None
+) -> Plan:
     """Decides how a step of `batch_size` rows, over all devices, runs.
 
     Args:
       parallel: "auto" is "jit".
       batch_size: the global one: rows of a step, all devices together.
-      devices: None means all devices of all processes.
+      devices: which, or the number of them to take. None means all devices of all processes.
 
     Raises:
-      ConfigError: `parallel` is unknown, or the rows do not divide evenly.
+      ConfigError: `parallel` is unknown; the rows do not divide evenly; there are not as many
+        devices; or they are of different kinds.
 
     >>> plan("auto", 32, jax.devices()[:1]).way
     'jit'
@@ -204,7 +195,7 @@ def plan(parallel: Parallel, batch_size: int, devices: Sequence[jax.Device] | No
         raise ConfigError(
             f"parallel={parallel!r} is not allowed: use 'auto', 'jit', 'shard_map' or 'pmap'."
         )
-    chosen = list(all_devices() if devices is None else devices)
+    chosen = _chosen(devices)
     # Those of a process lie together, so that its rows of a batch are consecutive ones.
     chosen.sort(key=lambda device: device.process_index)
     if batch_size % len(chosen):
@@ -215,6 +206,38 @@ def plan(parallel: Parallel, batch_size: int, devices: Sequence[jax.Device] | No
         )
     mesh = Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
     return Plan("jit" if parallel == "auto" else parallel, mesh)
+
+
+def _chosen(devices: int | Sequence[jax.Device] | None) -> list[jax.Device]:
+    """The devices of a mesh. Raises ConfigError where they cannot form one."""
+    if isinstance(devices, int):
+        found = all_devices()
+        if not 1 <= devices <= len(found):
+            raise ConfigError(
+                f"devices={devices} is not allowed: there are {len(found)}, all processes "
+                "together.\nTake 1 or more of them; to try a mesh on CPUs, set "
+                "JAX_NUM_CPU_DEVICES before the program starts."
+            )
+        return found[:devices]
+    chosen = list(all_devices() if devices is None else devices)
+    if not chosen:
+        raise ConfigError(
+            "devices=() is not allowed: a step needs one device at least. Leave it out for all."
+        )
+    if len(set(chosen)) < len(chosen):
+        raise ConfigError(
+            f"the {len(chosen)} devices given are only {len(set(chosen))} different ones: a "
+            "device takes one part of the rows. Name each once."
+        )
+    kinds = collections.Counter(f"{each.platform} {each.device_kind}" for each in chosen)
+    if len(kinds) > 1:
+        listed = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
+        raise ConfigError(
+            f"the devices are of different kinds: {listed}. One program runs on all of them, so "
+            f"they must be alike.\nName those of one kind, such as "
+            f"devices=jax.devices({chosen[0].platform!r})."
+        )
+    return chosen
 
 
 def all_devices() -> list[jax.Device]:

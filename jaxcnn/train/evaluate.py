@@ -56,7 +56,8 @@ def make_evaluator(
     def count(params: Params, state: State, images: Array, labels: Array) -> Metrics:
         def one(position: Array) -> Metrics:
             batch = layout.divide(eval_batch(images, labels, position, batch_size))
-            return eval_step(params, state, batch)
+            with layout.operations():
+                return eval_step(params, state, batch)
 
         def more(position: Array, counts: Metrics) -> Metrics:
             return metrics.add(counts, one(position))
