@@ -1,6 +1,7 @@
 """Data sets, and what happens to their images on the way to the network.
 
 - reading: `load` by name, `read_idx_pair` and `read_idx_folder`, `load_digits`
+- checking published sets to the bit: `verify`
 - the type: `Dataset`, `Splits`
 - preparing whole batches, on the device: `Scale`, `Standardize`, `SubtractMeanImage`, `Pad`,
   `Steps`; with statistics of a data set: `fit_channel_mean`, `fit_mean_deviation`,
@@ -48,6 +49,7 @@ from jaxcnn.data.preprocess import (
 )
 from jaxcnn.data.record import from_dict, to_dict
 from jaxcnn.data.stream import Stream
+from jaxcnn.data.verify import Verification, verify
 
 __all__ = [
     "Affine",
@@ -75,6 +77,7 @@ __all__ = [
     "Stream",
     "SubtractMeanImage",
     "Throughput",
+    "Verification",
     "epoch_order",
     "eval_batch",
     "fit_channel_mean",
@@ -90,4 +93,5 @@ __all__ = [
     "steps_per_epoch",
     "to_dict",
     "train_batch",
+    "verify",
 ]
