@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import types
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -186,7 +187,7 @@ def from_json(kind: type[C], file: Path) -> C:
         values = read_json(file, error=ConfigError)
     except ConfigError as error:
         raise ConfigError(f"{file}: no usable config: {error}") from error
-    expected = get_type_hints(kind)
+    expected = _field_types(kind)
     for name in [*(values.keys() - expected.keys()), *(expected.keys() - values.keys())]:
         near = difflib.get_close_matches(name, expected.keys() - values.keys(), n=1)
         raise ConfigError(
@@ -209,6 +210,12 @@ def from_json(kind: type[C], file: Path) -> C:
 
 
 _WRONG = object()
+
+
+@functools.cache
+def _field_types(kind: type[Config]) -> dict[str, Any]:
+    """Annotations evaluated once for each class: they are code, though not of the file's."""
+    return get_type_hints(kind)
 
 
 def _typed(value: Any, annotation: Any) -> Any:

@@ -102,10 +102,13 @@ def read(entry: Path) -> Splits:
         if hashlib.sha256(content).hexdigest() != digests.get(name):
             raise DataError(f"{file}: does not match its SHA-256; it is damaged.")
         arrays.append(parse_npy(content, file, error=DataError))
-    return Splits(
-        train=Dataset(names[0], arrays[0], arrays[1], tuple(classes), source),
-        test=Dataset(names[1], arrays[2], arrays[3], tuple(classes), source),
-    )
+    try:
+        return Splits(
+            train=Dataset(names[0], arrays[0], arrays[1], tuple(classes), source),
+            test=Dataset(names[1], arrays[2], arrays[3], tuple(classes), source),
+        )
+    except DataError as error:  # which names only where the entry says it came from
+        raise DataError(f"{entry}: {error}") from error
 
 
 def _texts(value: Any) -> TypeGuard[list[str]]:

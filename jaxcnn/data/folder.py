@@ -153,7 +153,7 @@ class ImageFolder:
             raise CorruptImageError(
                 f"{path}: cannot be read: {error.strerror or error}."
             ) from error
-        return _decode(content, path)
+        return _decode(content, path)  # from memory: Pillow allocates what a chunk of a file claims
 
 
 def _subfolders(top: Path) -> list[str]:
