@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import types
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -212,10 +211,14 @@ def from_json(kind: type[C], file: Path) -> C:
 _WRONG = object()
 
 
-@functools.cache
+_TYPES: dict[type[Config], dict[str, Any]] = {}
+
+
 def _field_types(kind: type[Config]) -> dict[str, Any]:
     """Annotations evaluated once for each class: they are code, though not of the file's."""
-    return get_type_hints(kind)
+    if kind not in _TYPES:
+        _TYPES[kind] = get_type_hints(kind)
+    return _TYPES[kind]
 
 
 def _typed(value: Any, annotation: Any) -> Any:

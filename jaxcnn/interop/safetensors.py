@@ -65,7 +65,7 @@ def save(path: Path, tree: Mapping[str, Any], about: Mapping[str, str] | None = 
     from safetensors.numpy import save as serialize
 
     _check_names(tree)
-    arrays = {name: np.asarray(leaf, order="C") for name, leaf in flatten(tree).items()}
+    arrays = {name: _plain(leaf) for name, leaf in flatten(tree).items()}
     known = {np.dtype(dtype) for dtype in _DTYPES.values()}
     for name, array in arrays.items():
         if array.dtype not in known:
@@ -178,6 +178,12 @@ def _check_paths(path: Path, names: list[str]) -> None:
             raise DataError(f"{path}: {name[:80]!r} is no path in a tree.")
         if any("/".join(parts[:end]) in given for end in range(1, len(parts))):
             raise DataError(f"{path}: {name[:80]!r} lies below another array.")
+
+
+def _plain(leaf: Any) -> NDArray[Any]:
+    """In C order, and in this machine's byte order."""
+    array = np.asarray(leaf, order="C")
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _check_names(tree: Mapping[str, Any]) -> None:

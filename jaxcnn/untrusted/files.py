@@ -41,10 +41,11 @@ def open_plain(
                 "Put a copy of the file in its place."
             ) from problem
         raise error(f"{path}: cannot be read: {_reason(problem)}.") from problem
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        raise error(f"{path}: cannot be read: not a plain file.")
     with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise error(f"{path}: cannot be read: not a plain file.")
         if found.st_size > most:
             raise error(f"{path}: {found.st_size} bytes, expected at most {most}: too large.")
         yield file, found.st_size

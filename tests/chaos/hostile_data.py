@@ -44,7 +44,7 @@ CASES.add(
     "idx that is a folder",
     "idx",
     lambda path: (path.unlink(), path.mkdir()),
-    "cannot be read|not a",
+    "not a plain file",
 )
 
 
