@@ -48,7 +48,7 @@ class Format:
     make: Callable[[Path], Path]
     read: Callable[[Path], Any]
     judge: Judge
-    seal: Callable[[Path], None] = lambda path: None
+    seal: Callable[[Path], None] | None = None
 
 
 def same(one: Any, two: Any) -> bool:
