@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import difflib
+import types
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from jaxcnn.data import DataName
 from jaxcnn.errors import ConfigError
 from jaxcnn.optim import OptimizerName, RateRule, ScheduleName, Unit
 from jaxcnn.parallel import Parallel
+from jaxcnn.untrusted import read_json
 
 Preprocess: TypeAlias = Literal["scale", "mean-image", "channel-mean", "standardize"]
 
@@ -204,19 +206,60 @@ def from_json(kind: type[C], file: Path) -> C:
     """Reads back what `to_json` gave.
 
     Raises:
-      ConfigError: the file is missing, damaged, or of another experiment.
+      ConfigError: the file is missing, damaged, or of another experiment; or a value is of
+        another type than its field, or out of range.
     """
     try:
-        values: Any = json.loads(file.read_bytes())
-        fields = {field.name for field in dataclasses.fields(kind)}
-        if not isinstance(values, dict) or set(values) != fields:
-            raise ConfigError(f"{file}: its fields are not those of this experiment.")
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: no usable config: {error}.") from error
-    for name in ("data_dir", "out", "resume"):
-        if values[name] is not None:
-            values[name] = Path(values[name])
-    return kind(**values)
+        values = read_json(file, error=ConfigError)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: no usable config: {error}") from error
+    expected = _field_types(kind)
+    for name in [*(values.keys() - expected.keys()), *(expected.keys() - values.keys())]:
+        near = difflib.get_close_matches(name, expected.keys() - values.keys(), n=1)
+        raise ConfigError(
+            f"{file}: its fields are not those of this experiment: {name[:80]!r} is "
+            + (
+                f"unknown{f', {near[0]} is missing' if near else ''}."
+                if name in values
+                else "missing."
+            )
+        )
+    made = {name: _typed(value, expected[name]) for name, value in values.items()}
+    for name, value in made.items():
+        if value is _WRONG:
+            raise ConfigError(
+                f"{file}: {name} is {str(values[name])[:80]!r}, expected {expected[name]}."
+            )
+    config = kind(**made)
+    check(config)
+    return config
+
+
+_WRONG = object()
+
+
+_TYPES: dict[type[BaseConfig], dict[str, Any]] = {}
+
+
+def _field_types(kind: type[BaseConfig]) -> dict[str, Any]:
+    """Annotations evaluated once for each class: they are code, though not of the file's."""
+    if kind not in _TYPES:
+        _TYPES[kind] = get_type_hints(kind)
+    return _TYPES[kind]
+
+
+def _typed(value: Any, annotation: Any) -> Any:
+    """A JSON value as the annotation wants it, or `_WRONG`."""
+    if get_origin(annotation) is Literal:
+        return value if isinstance(value, str) and value in get_args(annotation) else _WRONG
+    if get_origin(annotation) is types.UnionType:
+        fitting = (_typed(value, choice) for choice in get_args(annotation))
+        return next((found for found in fitting if found is not _WRONG), _WRONG)
+    if annotation is Path:
+        return Path(value) if isinstance(value, str) and "\0" not in value else _WRONG
+    if annotation is float and type(value) is int:
+        return value
+    return value if type(value) is annotation else _WRONG
 
 
 def changed(asked: BaseConfig, recorded: BaseConfig) -> list[str]:

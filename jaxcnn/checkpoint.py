@@ -15,8 +15,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,10 +27,12 @@ from numpy.typing import NDArray
 
 from jaxcnn import storage
 from jaxcnn.errors import CheckpointError, DamagedCheckpointError
+from jaxcnn.untrusted import parse_npz, read_bytes, read_json
 
 Tree = TypeVar("Tree")
 
 _FORMAT = 1
+_OVERHEAD = 4_096  # bytes that .npz adds to an array at most, but for its name, which it has twice
 _PREFIX = "tree/"  # keeps names apart from np.savez's own arguments
 
 
@@ -84,27 +86,30 @@ def restore(path: Path, like: Tree) -> Tree:
             f"{path}: belongs to another model or optimizer: "
             f"missing {_some(missing)}; not expected {_some(extra)}."
         )
+    for name, spec in wanted.items():
+        here = (stored[name]["dtype"], tuple(stored[name]["shape"]))
+        expected = (np.dtype(spec.dtype).name, tuple(spec.shape))
+        if here != expected:
+            raise CheckpointError(
+                f"{path}: belongs to another model: {name} is {here[0]}{list(here[1])}, "
+                f"expected {expected[0]}{list(expected[1])}."
+            )
+    file = path / "arrays.npz"
+    most = _OVERHEAD + sum(
+        math.prod(spec.shape) * spec.dtype.itemsize + _OVERHEAD + 2 * len(name.encode())
+        for name, spec in wanted.items()
+    )
+    content = read_bytes(file, most=most, error=DamagedCheckpointError, follow=False)
+    if hashlib.sha256(content).hexdigest() != manifest["arrays_sha256"]:
+        raise DamagedCheckpointError(f"{path}: arrays.npz does not match its SHA-256: damaged.")
+    arrays = parse_npz(content, file, most_members=len(wanted), error=DamagedCheckpointError)
     restored = {}
-    try:
-        content = (path / "arrays.npz").read_bytes()
-        if hashlib.sha256(content).hexdigest() != manifest["arrays_sha256"]:
-            raise DamagedCheckpointError(f"{path}: arrays.npz does not match its SHA-256: damaged.")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            for name, spec in wanted.items():
-                entry = stored[name]
-                here = (entry["dtype"], tuple(entry["shape"]))
-                expected = (np.dtype(spec.dtype).name, tuple(spec.shape))
-                if here != expected:
-                    raise CheckpointError(
-                        f"{path}: belongs to another model: {name} is {here[0]}{list(here[1])}, "
-                        f"expected {expected[0]}{list(expected[1])}."
-                    )
-                bits = arrays[_PREFIX + name]
-                restored[name] = jnp.asarray(bits.view(np.dtype(spec.dtype)).reshape(spec.shape))
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise DamagedCheckpointError(f"{path}: damaged: arrays.npz: {error}.") from error
+    for name, spec in wanted.items():
+        bits = arrays.get(_PREFIX + name)
+        dtype = np.dtype(spec.dtype)
+        if bits is None or bits.shape != spec.shape or bits.dtype != _bits_of(dtype):
+            raise DamagedCheckpointError(f"{file}: holds no {name} as its manifest says: damaged.")
+        restored[name] = jnp.asarray(bits.view(dtype))
     treedef = jax.tree.structure(like)
     return jax.tree.unflatten(treedef, [restored[name] for name in wanted])
 
@@ -117,18 +122,34 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     file = path / "manifest.json"
     try:
-        manifest = json.loads(file.read_bytes())
-        digest = manifest.pop("sha256")
-        version = manifest["format"]
-        if digest != _manifest_digest(manifest):
-            raise DamagedCheckpointError(f"{file}: does not match its SHA-256: damaged.")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise DamagedCheckpointError(f"{path}: no usable checkpoint: {error}.") from error
+        manifest = read_json(file, error=DamagedCheckpointError)
+    except DamagedCheckpointError as error:
+        raise DamagedCheckpointError(f"{path}: no usable checkpoint: {error}") from error
+    digest, version = manifest.pop("sha256", None), manifest.get("format")
+    if digest is None or version is None:
+        raise DamagedCheckpointError(f"{path}: no usable checkpoint: {file.name} lacks its digest.")
+    if digest != _manifest_digest(manifest):
+        raise DamagedCheckpointError(f"{file}: does not match its SHA-256: damaged.")
     if version != _FORMAT:
         raise CheckpointError(f"{file}: format {version!r} is not known; this version reads 1.")
+    leaves = manifest.get("leaves")
+    if (
+        not isinstance(leaves, dict)
+        or not isinstance(manifest.get("about"), dict)
+        or not isinstance(manifest.get("arrays_sha256"), str)
+        or not all(map(_is_leaf, leaves.values()))
+    ):
+        raise DamagedCheckpointError(f"{file}: its fields are not those of a checkpoint: damaged.")
     return manifest
+
+
+def _is_leaf(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("dtype"), str)
+        and isinstance(value.get("shape"), list)
+        and all(type(size) is int for size in value["shape"])
+    )
 
 
 def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
@@ -138,7 +159,11 @@ def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
 
 def _as_bits(array: NDArray[Any]) -> NDArray[Any]:
     """NumPy's own dtypes as they are; others (bfloat16) as unsigned integers of their bits."""
-    return array if array.dtype.isbuiltin == 1 else array.view(f"u{array.dtype.itemsize}")
+    return array.view(_bits_of(array.dtype))
+
+
+def _bits_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return dtype if dtype.isbuiltin == 1 else np.dtype(f"u{dtype.itemsize}")
 
 
 def _manifest_digest(manifest: dict[str, Any]) -> str:

@@ -25,9 +25,11 @@ from typing import Any
 import jax
 
 from jaxcnn import checkpoint, storage
-from jaxcnn.errors import CheckpointError
+from jaxcnn.errors import CheckpointError, DataError
+from jaxcnn.untrusted import parse_json, read_json, read_text
 
 _PACKAGES = ("jaxcnn", "jax", "jaxlib", "optax", "flax", "numpy", "tensorflow-datasets")
+_MOST_LOG = 256 << 20  # bytes: a million lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +76,24 @@ class RunFolder:
         storage.append_line(self.metrics, json.dumps(_finite(line), allow_nan=False))
 
     def history(self) -> list[dict[str, Any]]:
-        """The lines of the metrics log."""
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+        """The lines of the metrics log.
+
+        Raises:
+          DataError: the log cannot be read, or a line is no JSON object; names it.
+        """
+        lines = read_text(self.metrics, most=_MOST_LOG, error=DataError).splitlines()
+        return [
+            parse_json(line, f"{self.metrics}:{number}", error=DataError)
+            for number, line in enumerate(lines, start=1)
+        ]
+
+    def read_record(self) -> dict[str, Any]:
+        """The record of versions, device, data and figures.
+
+        Raises:
+          DataError: it cannot be read or is no JSON object.
+        """
+        return read_json(self.record, error=DataError)
 
     def rewind_log(self, lines: int) -> None:
         """Drops what comes after the first `lines`: a resumed training writes it again."""

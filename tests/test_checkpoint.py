@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxcnn import checkpoint, models, optim, storage
-from jaxcnn.errors import CheckpointError, OutputError
+from jaxcnn.errors import CheckpointError, DamagedCheckpointError, DataError, OutputError
 from jaxcnn.run import RunFolder
 from jaxcnn.train import init_train_state
 
@@ -136,6 +136,52 @@ def test_unknown_formats_and_odd_manifests_are_refused(saved):
             checkpoint.restore(saved, tree())
 
 
+def reseal(saved: Path, **changes) -> None:
+    """Changes fields of the manifest and makes its digests right, as an attacker can."""
+    file = saved / "manifest.json"
+    manifest = json.loads(file.read_text()) | changes
+    del manifest["sha256"]
+    content = (saved / "arrays.npz").read_bytes()
+    manifest.setdefault("arrays_sha256", hashlib.sha256(content).hexdigest())
+    manifest["sha256"] = checkpoint._manifest_digest(manifest)
+    file.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"leaves": []},
+        {"leaves": {"a": 1}},
+        {"leaves": {"a": {"dtype": "int32", "shape": ["5"]}}},
+        {"leaves": {"a": {"dtype": 5, "shape": [5]}}},
+        {"about": None},
+        {"arrays_sha256": 3},
+    ],
+    ids=str,
+)
+def test_sealed_manifests_of_other_kinds_are_refused(saved, changes):
+    reseal(saved, **changes)
+    with pytest.raises(DamagedCheckpointError, match="its fields are not those of a checkpoint"):
+        checkpoint.restore(saved, tree())
+
+
+def test_archives_that_do_not_hold_what_their_manifest_says(saved):
+    with np.load(saved / "arrays.npz", allow_pickle=False) as arrays:
+        good = {name: arrays[name] for name in arrays.files}
+    for bad, message in (
+        ({**good, "tree/a": good["tree/a"].astype(np.int64)}, "holds no a as its manifest says"),
+        ({**good, "tree/a": good["tree/a"][:4]}, "holds no a as its manifest says"),
+        ({f"{name}x": array for name, array in good.items()}, "holds no .* as its manifest says"),
+        ({**good, "more": np.zeros(1)}, "6 members, expected at most 5"),
+        ({**good, "tree/a": np.zeros(10_000)}, "arrays.npz: .* too large"),
+    ):
+        np.savez(saved / "arrays.npz", **bad)
+        digest = hashlib.sha256((saved / "arrays.npz").read_bytes()).hexdigest()
+        reseal(saved, arrays_sha256=digest)
+        with pytest.raises(DamagedCheckpointError, match=message):
+            checkpoint.restore(saved, tree())
+
+
 def test_a_pickle_in_the_arrays_is_not_opened(saved):
     np.savez(saved / "arrays.npz", **{"tree/a": np.array([object()])})
     file = saved / "manifest.json"
@@ -145,7 +191,7 @@ def test_a_pickle_in_the_arrays_is_not_opened(saved):
     manifest["arrays_sha256"] = hashlib.sha256(content).hexdigest()  # an attacker can do that
     manifest["sha256"] = checkpoint._manifest_digest(manifest)
     file.write_text(json.dumps(manifest))
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(CheckpointError, match="objects are never opened"):
         checkpoint.restore(saved, tree())
 
 
@@ -201,5 +247,19 @@ class TestRunFolder:
         for step in (1, 2, 3):
             run.log({"step": step, "loss": float("nan") if step == 2 else 1.0})
         assert [line["loss"] for line in run.history()] == [1.0, None, 1.0]
+        run.metrics.write_text('{"step": 1}\n[2]\n')
+        with pytest.raises(DataError, match=r"metrics.jsonl:2: not usable JSON: expected an obj"):
+            run.history()
+        run.metrics.write_text("".join(f'{{"step": {step}}}\n' for step in (1, 2, 3)))
         run.rewind_log(2)
         assert [line["step"] for line in run.history()] == [1, 2]
+
+    def test_the_record_is_read_back(self, tmp_path):
+        run = RunFolder.create(tmp_path, "test", seed=0)
+        with pytest.raises(DataError, match=r"record.json: cannot be read: No such file"):
+            run.read_record()
+        storage.write_json(run.record, {"accuracy": 0.99})
+        assert run.read_record() == {"accuracy": 0.99}
+        run.record.write_text('{"accuracy": 0.99, "accuracy": 1.0}')
+        with pytest.raises(DataError, match="'accuracy' stands twice"):
+            run.read_record()

@@ -10,6 +10,7 @@ import shutil
 import struct
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -102,6 +103,40 @@ class TestDataset:
         with pytest.raises(DataError, match=message):
             Dataset(**{**good, **change})
 
+    @pytest.mark.parametrize("label", [-1, 10])
+    @pytest.mark.parametrize(
+        "way",
+        [
+            lambda one, bad: Dataset("x", one.images, bad, DIGITS, "tests"),
+            lambda one, bad: dataclasses.replace(one, labels=bad),
+            lambda one, bad: dataclasses.replace(one, classes=DIGITS[: one.labels.max()]),
+            lambda one, bad: Splits(one, dataclasses.replace(one, labels=bad)),
+            lambda one, bad: dataclasses.replace(one, labels=bad).take([0], "x"),
+        ],
+        ids=["made", "labels replaced", "classes replaced", "splits", "taken"],
+    )
+    def test_no_way_to_a_label_outside_the_classes(self, tiny, way, label):
+        """On which JAX would train: on -1 as on the last class, on 10 with a loss of NaN."""
+        bad = tiny.train.labels.copy()
+        bad[7] = label
+        with pytest.raises(DataError, match=r"label .* is outside 0 \.\. "):
+            way(tiny.train, bad)
+
+    def test_labels_stay_as_they_were_checked(self, tiny):
+        mine = tiny.train.labels.copy()
+        made = dataclasses.replace(tiny.train, labels=mine)
+        mine[0] = 77
+        for part in (made, made.take([0, 1], "taken"), *made.hold_out(5, seed=0)):
+            assert part.labels.max() < 10
+            with pytest.raises(ValueError, match="read-only"):
+                part.labels[0] = -1
+
+    def test_other_containers_are_named(self, tiny):
+        with pytest.raises(DataError, match="labels are list, expected a NumPy array"):
+            dataclasses.replace(tiny.train, labels=[1] * 30)
+        with pytest.raises(DataError, match=r"images are Array\w*, expected a NumPy array"):
+            dataclasses.replace(tiny.train, images=jnp.asarray(tiny.train.images))
+
     def test_fingerprint_tells_any_change(self, tiny):
         base = tiny.train
         assert base.fingerprint == dataclasses.replace(base, name="other").fingerprint
@@ -182,6 +217,19 @@ class TestIdx:
         path.write_bytes(gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 60_000, 4_096, 4_096)))
         with pytest.raises(DataError, match="too large"):
             read_idx_array(path, 3)
+
+    def test_what_grows_a_thousandfold_is_not_decompressed(self, tmp_path):
+        path = tmp_path / "bomb.gz"
+        head = struct.pack(">HBB3I", 0, 8, 3, 1_024, 1_024, 64)
+        path.write_bytes(gzip.compress(head + bytes(1_024 * 1_024 * 64)))
+        with pytest.raises(DataError, match=r"bytes that declare to hold 67108864, expected at"):
+            read_idx_array(path, 3)
+
+    def test_many_equal_labels_may_grow_a_thousandfold(self, tmp_path):
+        path = tmp_path / "labels.gz"
+        path.write_bytes(gzip.compress(idx_bytes(np.repeat(np.arange(10), 100_000))))
+        assert path.stat().st_size < 3_000
+        assert read_idx_array(path, 1).shape == (1_000_000,)
 
     def test_missing_files_are_listed(self, tmp_path, tiny):
         folder = write_idx(tmp_path / "idx", tiny)

@@ -378,6 +378,41 @@ class TestResume:
             with pytest.raises(ConfigError, match=r"no usable config|not those of"):
                 from_json(LeNetConfig, file)
 
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"epochs": "3"}, r"epochs is '3', expected int \| None"),
+            ({"epochs": 3.0}, "epochs is '3.0', expected int"),
+            ({"epochs": True}, "epochs is 'True', expected int"),
+            ({"download": 1}, "download is '1', expected <class 'bool'>"),
+            ({"factor": None}, "factor is 'None', expected <class 'float'>"),
+            ({"optimizer": "pickle"}, "optimizer is 'pickle', expected"),
+            ({"out": 7}, "out is '7', expected"),
+            ({"out": "a\0b"}, "out is .*expected"),
+            ({"data_dir": ["/"]}, "data_dir is .*expected"),
+            ({"keep": 0}, "--keep 0: expected 1 or more"),
+            ({"epoch": 3}, "'epoch' is unknown"),
+        ],
+        ids=str,
+    )
+    def test_a_config_with_other_values_is_refused(self, tmp_path, change, message):
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps(to_json(LeNetConfig()) | change))
+        with pytest.raises(ConfigError, match=message):
+            from_json(LeNetConfig, file)
+
+    def test_a_config_with_a_misspelt_field_names_the_right_one(self, tmp_path):
+        values = to_json(LeNetConfig())
+        values["epocs"] = values.pop("epochs")
+        (tmp_path / "config.json").write_text(json.dumps(values))
+        with pytest.raises(ConfigError, match="'epocs' is unknown, epochs is missing"):
+            from_json(LeNetConfig, tmp_path / "config.json")
+
+    def test_a_config_comes_back(self, tmp_path):
+        config = LeNetConfig(rate=1, data_dir=Path("x"), max_minutes=1.5, variant="1998")
+        (tmp_path / "config.json").write_text(json.dumps(to_json(config)))
+        assert from_json(LeNetConfig, tmp_path / "config.json") == config
+
 
 def test_the_network_fits_the_image():
     config = LeNetConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import shutil
 from pathlib import Path
@@ -71,6 +72,28 @@ class TestImageFolder:
         (tmp_path / "a" / "b").mkdir()
         with pytest.raises(DataError, match="a folder inside a class"):
             ImageFolder.open(tmp_path)
+
+    def test_labels_of_an_index_made_by_hand_are_checked(self, pictures):
+        for labels, message in (
+            (np.full(40, -1, np.int32), r"zoo: label -1 of ant/000.JPEG is outside 0 .. 2"),
+            (np.full(40, 3, np.int32), r"label 3 of ant/000.JPEG is outside 0 .. 2"),
+            (np.zeros(39, np.int32), r"labels are int32\[39\], expected int32\[40\]"),
+            (np.zeros(40), r"labels are float64\[40\], expected int32\[40\]"),
+        ):
+            with pytest.raises(DataError, match=message):
+                dataclasses.replace(pictures, labels=labels)
+        with pytest.raises(ValueError, match="read-only"):
+            pictures.labels[0] = -1
+
+    def test_an_index_made_by_hand_stays_inside_its_folder(self, root, tmp_path):
+        (tmp_path / "secret.png").write_bytes((root / "ant" / "003.png").read_bytes())
+        copy = shutil.copytree(root, tmp_path / "copy")
+        for path in ("../secret.png", str(tmp_path / "secret.png")):
+            made = dataclasses.replace(
+                ImageFolder.open(copy), paths=(path,), labels=np.zeros(1, np.int32)
+            )
+            with pytest.raises(CorruptImageError, match="outside"):
+                made.read(0)
 
     def test_other_classes_than_expected(self, root):
         assert ImageFolder.open(root, classes=["cat", "ant", "bee"]).classes == (

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.data import CorruptImageError, PreparedPictures, Stream
+from jaxcnn.data.prepared import describe
 from jaxcnn.data.tfds import read_prepared
 from jaxcnn.errors import DataError
 from tests.prepared import CLASSES, write_prepared
@@ -53,7 +54,7 @@ def test_the_same_examples_as_in_memory(data_dir):
     folder = data_dir / "cifar10" / "3.0.2"
     if not folder.is_dir():
         pytest.skip("needs CIFAR-10")
-    held = read_prepared(folder, "cifar10").test
+    held = read_prepared(describe(folder), "cifar10").test
     pictures = PreparedPictures.open(folder, "test")
     assert len(pictures) == len(held)
     for index in (0, 1, 4_321, 9_999):
@@ -63,7 +64,7 @@ def test_the_same_examples_as_in_memory(data_dir):
 
 
 def test_a_split_that_it_has_not(folder):
-    with pytest.raises(DataError, match="a split test, got image, label and train, validation"):
+    with pytest.raises(DataError, match="labelled images with a split test: KeyError: 'test'"):
         PreparedPictures.open(folder, "test")
 
 

@@ -1,6 +1,7 @@
 """Data sets, and what happens to their images on the way to the network.
 
 - reading: `load` by name, `read_idx_pair` and `read_idx_folder`, `load_digits`
+- checking published sets to the bit: `verify`
 - the type: `Dataset`, `Splits`
 - preparing whole batches, on the device: `Scale`, `Standardize`, `SubtractMeanImage`, `Pad`,
   `Steps`; with statistics of a data set: `fit_channel_mean`, `fit_mean_deviation`,
@@ -37,7 +38,6 @@ from jaxcnn.data.idx import read_idx_folder, read_idx_pair
 from jaxcnn.data.load import DataName, load
 from jaxcnn.data.mixing import Cutmix, Mixup
 from jaxcnn.data.pictures import Pictures
-from jaxcnn.data.prepared import PreparedPictures
 from jaxcnn.data.preprocess import (
     Pad,
     Scale,
@@ -49,7 +49,9 @@ from jaxcnn.data.preprocess import (
     fit_mean_image,
 )
 from jaxcnn.data.record import from_dict, to_dict
+from jaxcnn.data.records import PreparedPictures
 from jaxcnn.data.stream import Stream
+from jaxcnn.data.verify import Verification, verify
 
 __all__ = [
     "Affine",
@@ -79,6 +81,7 @@ __all__ = [
     "Stream",
     "SubtractMeanImage",
     "Throughput",
+    "Verification",
     "epoch_order",
     "eval_batch",
     "fit_channel_mean",
@@ -94,4 +97,5 @@ __all__ = [
     "steps_per_epoch",
     "to_dict",
     "train_batch",
+    "verify",
 ]

@@ -10,9 +10,9 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import platformdirs
@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from jaxcnn import storage
 from jaxcnn.data.dataset import Dataset, Splits
 from jaxcnn.errors import DataError
+from jaxcnn.untrusted import parse_npy, read_bytes, read_json
 
 _FORMAT = 1
+_MOST_BYTES = 8 << 30  # of one array
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -32,17 +34,10 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("jaxcnn"))
 
 
-def entry_of(name: str, version: str, files: Sequence[Path]) -> Path:
-    """Where the decoded form of `files` belongs: keyed by name, version, file names and sizes.
-
-    Raises:
-      DataError: a file is missing.
-    """
-    try:
-        sizes = [(path.name, path.stat().st_size) for path in files]
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read: {error.strerror}.") from error
-    key = hashlib.sha256(json.dumps([_FORMAT, name, version, sizes]).encode()).hexdigest()[:12]
+def entry_of(name: str, version: str, digests: Mapping[str, str]) -> Path:
+    """Where the decoded form of files belongs, given the SHA-256 of each by its name."""
+    sources = [_FORMAT, name, version, sorted(digests.items())]
+    key = hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:12]
     return cache_folder() / "datasets" / f"{name}-{version}-{key}"
 
 
@@ -88,21 +83,33 @@ def read(entry: Path) -> Splits:
     Raises:
       DataError: it is incomplete or damaged.
     """
+    manifest = read_json(entry / "manifest.json", error=DataError)
+    names, classes, source = (manifest.get(key) for key in ("names", "classes", "source"))
+    digests = manifest.get("sha256")
+    if (
+        not (_texts(names) and len(names) == 2)
+        or not _texts(classes)
+        or not isinstance(source, str)
+        or not isinstance(digests, dict)
+    ):
+        raise DataError(
+            f"{entry}: not a usable cache entry: its manifest lacks what it should say."
+        )
+    arrays = []
+    for name in _ARRAYS:
+        file = entry / f"{name}.npy"
+        content = read_bytes(file, most=_MOST_BYTES, error=DataError, follow=False)
+        if hashlib.sha256(content).hexdigest() != digests.get(name):
+            raise DataError(f"{file}: does not match its SHA-256; it is damaged.")
+        arrays.append(parse_npy(content, file, error=DataError))
     try:
-        manifest = json.loads((entry / "manifest.json").read_bytes())
-        arrays = []
-        for name in _ARRAYS:
-            content = (entry / f"{name}.npy").read_bytes()
-            if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
-                raise DataError(f"{entry / name}.npy: does not match its SHA-256; it is damaged.")
-            arrays.append(np.load(io.BytesIO(content), allow_pickle=False))
-        train_name, test_name = manifest["names"]
-        classes, source = tuple(manifest["classes"]), manifest["source"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{entry}: not a usable cache entry: {error}.") from error
-    return Splits(
-        train=Dataset(train_name, arrays[0], arrays[1], classes, source),
-        test=Dataset(test_name, arrays[2], arrays[3], classes, source),
-    )
+        return Splits(
+            train=Dataset(names[0], arrays[0], arrays[1], tuple(classes), source),
+            test=Dataset(names[1], arrays[2], arrays[3], tuple(classes), source),
+        )
+    except DataError as error:  # which names only where the entry says it came from
+        raise DataError(f"{entry}: {error}") from error
+
+
+def _texts(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

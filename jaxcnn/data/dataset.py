@@ -21,7 +21,8 @@ class Dataset:
     Attributes:
       name: for people, such as "mnist/train".
       images: [N, H, W, C] uint8.
-      labels: [N] int32 in 0 .. len(classes)-1.
+      labels: [N] int32 in 0 .. len(classes)-1; a copy that cannot be written to, so that what
+        was checked stays so. JAX would train on label -1 as on the last class.
       classes: name of each class.
       source: where it was read from, for people and records.
 
@@ -38,6 +39,12 @@ class Dataset:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
+        for name in ("images", "labels"):
+            if not isinstance(getattr(self, name), np.ndarray):
+                raise DataError(
+                    f"{self.name}: {name} are {type(getattr(self, name)).__name__}, expected a "
+                    f"NumPy array. Source: {self.source}."
+                )
         if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape[1:]:
             raise DataError(
                 f"{self.name}: images are {images.dtype}{list(images.shape)}, expected uint8 "
@@ -59,6 +66,9 @@ class Dataset:
                 f"{self.name}: label {labels[index]} of example {index} is outside "
                 f"0 .. {len(self.classes) - 1}. Source: {self.source}."
             )
+        labels = np.array(labels)
+        labels.flags.writeable = False
+        object.__setattr__(self, "labels", labels)
 
     def __len__(self) -> int:
         return len(self.images)

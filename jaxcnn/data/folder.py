@@ -39,6 +39,8 @@ class CorruptImageError(DataError):
 class ImageFolder:
     """An index of `source/class/name.jpg`, also `.jpeg` and `.png`; made by `ImageFolder.open`.
 
+    Checked however it is made: a label outside the classes is an error.
+
     Attributes:
       name: for people, such as "flowers/train".
       paths: "class/name.jpg" of each picture, sorted by class, then by name.
@@ -55,6 +57,22 @@ class ImageFolder:
     classes: tuple[str, ...]
     source: str
     fingerprint: str
+
+    def __post_init__(self) -> None:
+        labels = np.array(self.labels)
+        if labels.shape != (len(self.paths),) or labels.dtype != np.int32 or not len(labels):
+            raise DataError(
+                f"{self.name}: labels are {labels.dtype}{list(labels.shape)}, expected "
+                f"int32[{len(self.paths)}] for as many pictures, at least 1."
+            )
+        if labels.min() < 0 or labels.max() >= len(self.classes):
+            index = int(np.argmax((labels < 0) | (labels >= len(self.classes))))
+            raise DataError(
+                f"{self.name}: label {labels[index]} of {self.paths[index]} is outside "
+                f"0 .. {len(self.classes) - 1}."
+            )
+        labels.flags.writeable = False
+        object.__setattr__(self, "labels", labels)
 
     @classmethod
     def open(
@@ -135,7 +153,7 @@ class ImageFolder:
             raise CorruptImageError(
                 f"{path}: cannot be read: {error.strerror or error}."
             ) from error
-        return decode(content, path)
+        return decode(content, path)  # from memory: Pillow allocates what a chunk of a file claims
 
     def example(self, index: int) -> tuple[NDArray[np.uint8], int]:
         """The picture, as `read`, and its label."""

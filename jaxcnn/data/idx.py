@@ -1,7 +1,8 @@
 """IDX, the file format of MNIST: a header with the sizes, then bytes.
 
 The header is not believed: the sizes it declares are held against the bytes that are there
-before anything is allocated, and decompression stops where the declared data ends.
+before anything is allocated, and decompression stops where the declared data ends, or before:
+compressed files may grow a hundredfold and no more.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import gzip
 import math
 import struct
 import zlib
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,14 @@ from numpy.typing import NDArray
 
 from jaxcnn.data.dataset import Dataset, Splits
 from jaxcnn.errors import DataError
+from jaxcnn.untrusted import open_plain
 
 MAX_BYTES = 1 << 30
 """Largest array that is read: 1 GiB, twenty times the training images of MNIST."""
+
+_GROWTH = 100  # MNIST's images grow fivefold; gzip's most is a thousandfold
+_SPARE = 16 << 20  # bytes that may come of any file: sorted labels grow a thousandfold
+_BLOCK = 1 << 20
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -39,20 +46,25 @@ def read_idx_array(path: Path, rank: int) -> NDArray[np.uint8]:
         says, or of another type or rank.
     """
     try:
-        with path.open("rb") as raw:
+        with open_plain(path, most=MAX_BYTES + _BLOCK, error=DataError) as (raw, stored):
             compressed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             with gzip.GzipFile(fileobj=raw) if compressed else raw as file:
                 head = file.read(4 + 4 * rank)
                 shape = _shape(path, head, rank)
                 size = math.prod(shape)
-                if not compressed and path.stat().st_size != len(head) + size:
+                if not compressed and stored != len(head) + size:
                     raise DataError(
-                        f"{path}: has {path.stat().st_size} bytes, but its header declares "
+                        f"{path}: has {stored} bytes, but its header declares "
                         f"{len(head) + size}. The file is damaged; get it again."
                     )
+                if compressed and size > _SPARE + _GROWTH * stored:
+                    raise DataError(
+                        f"{path}: {stored} bytes that declare to hold {size}, expected at most "
+                        f"{_SPARE + _GROWTH * stored}. The file is damaged; get it again."
+                    )
                 # One byte more than declared: what follows must be the end of the file.
-                body = file.read(size + 1)
+                body = _read(file, size + 1)
     except (OSError, EOFError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
         raise DataError(
             f"{path}: cannot be read: {error}. If the file exists, it is damaged; get it again."
@@ -117,6 +129,14 @@ def read_idx_folder(folder: Path, classes: tuple[str, ...], name: str) -> Splits
             for split, (images, labels) in files.items()
         }
     )
+
+
+def _read(file: gzip.GzipFile | BufferedReader, most: int) -> bytearray:
+    """Up to `most` bytes. In blocks: `read` allocates what it is asked for, there or not."""
+    body = bytearray()
+    while len(body) < most and (block := file.read(min(_BLOCK, most - len(body)))):
+        body += block
+    return body
 
 
 def _shape(path: Path, head: bytes, rank: int) -> tuple[int, ...]:

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-from jaxcnn.data import cache, tfds
+from jaxcnn.data import cache, digests, prepared, tfds
 from jaxcnn.data.dataset import Splits
 from jaxcnn.data.digits import load_digits
 from jaxcnn.data.idx import find_idx, read_idx_array, read_idx_folder
 from jaxcnn.data.known import KNOWN, Known
+from jaxcnn.data.prepared import Prepared
 from jaxcnn.errors import ConfigError, DataError, DataUnavailableError, OutputError
 
 DataName = Literal["auto", "mnist", "digits", "fashion_mnist", "kmnist", "cifar10", "idx"]
@@ -101,8 +102,8 @@ def _load_known(known: Known, folder: Path | None, download: bool, say: Say) -> 
             f"Places: {', '.join(map(str, [cache.cache_folder(), *usual_places()]))}.\n"
             "Pass --data-dir with the folder that holds it."
         )
-    prepared = tfds.download_and_prepare(known.name, usual_places()[0], say)
-    return _decode(known, tfds.record_files(prepared), prepared.name, prepared, say)
+    folder = tfds.download_and_prepare(known.name, usual_places()[0], say)
+    return _decode(known, prepared.describe(folder), folder, say)
 
 
 def usual_places() -> list[Path]:
@@ -114,28 +115,49 @@ def usual_places() -> list[Path]:
 
 def _from_folder(known: Known, folder: Path, say: Say) -> Splits | None:
     """Reads `known` from a folder, through the cache; None if it is not there."""
-    prepared = tfds.find_prepared(folder, known.name)
-    if prepared is not None:
-        return _decode(known, tfds.record_files(prepared), prepared.name, prepared, say)
+    found = find(known, folder)
+    return None if found is None else _decode(known, *found, say)
+
+
+def find(known: Known, folder: Path) -> tuple[Prepared | list[Path], Path] | None:
+    """A prepared set or IDX files in a folder, with the folder they are in; None if neither."""
+    version = tfds.find_prepared(folder, known.name)
+    if version is not None:
+        return prepared.describe(version), version
     files = find_idx(folder) if known.idx else None
-    if files is not None:
-        return _decode(known, [p for pair in files.values() for p in pair], "idx", folder, say)
-    return None
+    return None if files is None else ([path for pair in files.values() for path in pair], folder)
 
 
-def _decode(known: Known, files: list[Path], version: str, folder: Path, say: Say) -> Splits:
+def decode(known: Known, found: Prepared | list[Path], folder: Path) -> Splits:
+    """Reads what `find` found.
+
+    Raises:
+      DataError: a file is damaged, or the set is not `known`.
+    """
+    if isinstance(found, Prepared):
+        counts = found.train.examples, found.test.examples
+        known.check_sizes(folder, counts, found.image_shape, found.classes)
+        splits = tfds.read_prepared(found, known.name)
+    else:
+        splits = read_idx_folder(folder, known.classes, known.name)
+    known.check(splits)
+    return splits
+
+
+def _decode(known: Known, found: Prepared | list[Path], folder: Path, say: Say) -> Splits:
     """Reads files that are there, from the cache if they were decoded before."""
-    entry = cache.entry_of(known.name, version, files)
+    files = found.files if isinstance(found, Prepared) else found
+    version = folder.name if isinstance(found, Prepared) else "idx"
+    hashed = {path.name: digests.digest_of(path) for path in files}
+    if not known.check_files(folder, hashed):
+        say(f"{known.name}: not verified: no digest of this form of it is pinned")
+    entry = cache.entry_of(known.name, version, hashed)
     if (entry / "manifest.json").exists():
         splits = _from_cache(known, entry, say)
         if splits is not None:
             return splits
     say(f"{known.name}: decoding {folder}")
-    if version == "idx":
-        splits = read_idx_folder(folder, known.classes, known.name)
-    else:
-        splits = tfds.read_prepared(folder, known.name)
-    known.check(splits)
+    splits = decode(known, found, folder)
     try:
         cache.write(entry, splits)
     except OutputError as error:
@@ -147,6 +169,8 @@ def _from_cache(known: Known, entry: Path, say: Say) -> Splits | None:
     """Reads a cache entry; a damaged one is said to be and passed over."""
     try:
         splits = cache.read(entry)
+        counts = len(splits.train), len(splits.test)
+        known.check_sizes(entry, counts, splits.train.image_shape, splits.train.classes)
     except DataError as error:
         say(f"{known.name}: damaged cache entry passed over: {error}")
         return None

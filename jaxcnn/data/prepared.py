@@ -1,126 +1,207 @@
-"""One split of a prepared TensorFlow data set, read example by example, for large ones.
+"""The description of a prepared TensorFlow data set: what its JSON files say, held against them.
 
-The index is the set's own: which record file holds how many examples. Records are array_record,
-which gives any of them directly. `read_prepared` of `data.tfds` reads a whole set into memory.
+tfds itself imports whatever module `features.json` names (`pythonClassName`) and opens whatever
+path the templates in `dataset_info.json` make. Here neither is looked at: a feature is told by
+its fields, and file names are made of the set's name, its splits and numbers.
 """
 
 from __future__ import annotations
 
-import bisect
+import contextlib
 import dataclasses
-import functools
-import hashlib
-import itertools
+import math
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from jaxcnn.data.folder import CorruptImageError, decode
 from jaxcnn.errors import DataError
+from jaxcnn.untrusted import open_plain, read_json, read_text
+
+MAX_BYTES = 4 << 30
+"""Largest decoded split: 4 GiB, 27 times CIFAR-10's."""
+
+_GROWTH = 100  # decoded bytes for each byte of the records; PNG's most is a thousandfold
+_SPARE = 16 << 20  # bytes that may come of any file
+_NAME = re.compile(r"[A-Za-z0-9_]{1,100}")
+_MOST_FILES = 1_000
+_MOST_CLASSES = 100_000
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class PreparedPictures:
-    """Labelled pictures of any size in a prepared set; made by `PreparedPictures.open`.
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One split: its record files and the number of examples in all of them."""
+
+    files: tuple[Path, ...]
+    examples: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A prepared set of labelled images.
 
     Attributes:
-      name: for people, such as "imagenet2012/train".
-      classes: name of each class.
-      source: the folder with its `dataset_info.json`.
-      fingerprint: SHA-256 over classes, names, sizes and counts of the record files. The pixels
-        are not looked at.
-      files: paths of the record files.
-      ends: number of examples up to the end of each file.
+      folder: where `dataset_info.json` is.
+      image_shape: height, width, channels.
+      classes: names of the classes.
+      train, test: the splits.
     """
 
-    name: str
+    folder: Path
+    image_shape: tuple[int, int, int]
     classes: tuple[str, ...]
-    source: str
-    fingerprint: str
-    files: tuple[str, ...]
-    ends: tuple[int, ...]
+    train: Split
+    test: Split
 
-    @classmethod
-    def open(cls, folder: Path | str, split: str) -> PreparedPictures:
-        """Reads what the set says of itself; no record is read.
+    @property
+    def files(self) -> list[Path]:
+        """Everything that decides what is read."""
+        described = [self.folder / name for name in (_INFO, _FEATURES, _NAMES)]
+        return [path for path in described if path.is_file()] + [
+            *self.train.files,
+            *self.test.files,
+        ]
 
-        Args:
-          folder: where its `dataset_info.json` is, such as `imagenet2012/5.1.0`.
-          split: such as "train".
 
-        Raises:
-          DataError: it is no array_record data set of images and labels, has no such split, or a
-            record file is missing or has another number of examples than the set declares.
-        """
-        from jaxcnn.data.tfds import describe
+_INFO, _FEATURES, _NAMES = "dataset_info.json", "features.json", "label.labels.txt"
 
-        top = Path(folder)
-        info = describe(top, split)
-        digest = hashlib.sha256(repr(info.classes).encode())
-        for path, count in zip(info.files, info.counts, strict=True):
-            held = _reader(str(path)).num_records()
-            if held != count:
-                raise DataError(
-                    f"{path}: {held} examples, but the set declares {count}: truncated or damaged."
-                    "\nDelete the data set's folder and prepare it again."
-                )
-            digest.update(repr((path.name, path.stat().st_size, count)).encode())
-        return cls(
-            name=f"{info.name}/{split}",
-            classes=info.classes,
-            source=str(top),
-            fingerprint=digest.hexdigest(),
-            files=tuple(map(str, info.files)),
-            ends=tuple(itertools.accumulate(info.counts)),
+
+def describe(folder: Path) -> Prepared:
+    """Reads what a prepared set says of itself.
+
+    Raises:
+      DataError: it is not a set of labelled images with splits "train" and "test" prepared as
+        array_record, a record file is missing or a link, or more is declared than its size
+        can hold.
+    """
+    with _described(folder, "labelled images in splits train and test"):
+        info, name, features = _read(folder)
+        image = features["image"]["image"]
+        shape = tuple(_number(size) for size in image["shape"]["dimensions"])
+        if len(shape) != 3 or 0 in shape or image.get("dtype", "uint8") != "uint8":
+            raise DataError(
+                f"{folder / _FEATURES}: images are {str(image.get('dtype'))[:80]}{list(shape)}, "
+                "expected uint8 [H, W, C]."
+            )
+        train, test = (
+            _whole_split(folder, name, part, _find(info, part), math.prod(shape))
+            for part in ("train", "test")
         )
-
-    def __len__(self) -> int:
-        return self.ends[-1]
-
-    def place(self, index: int) -> str:
-        """Names an example: its file, and its number there."""
-        file, number = self._find(index)
-        return f"{Path(self.files[file]).name}[{number}]"
-
-    def example(self, index: int) -> tuple[NDArray[np.uint8], int]:
-        """The picture as RGB [H, W, 3], and its label.
-
-        Raises:
-          CorruptImageError: the picture cannot be decoded, or the record cannot be read.
-          DataError: the label is outside the classes.
-        """
-        from tensorflow_datasets.proto import tf_example_pb2
-
-        file, number = self._find(index)
-        here = Path(self.source, self.place(index))
-        try:
-            (record,) = _reader(self.files[file]).read([number])
-            feature = tf_example_pb2.Example.FromString(record).features.feature
-            content = feature["image"].bytes_list.value[0]
-            label = int(feature["label"].int64_list.value[0])
-        except Exception as error:  # array_record and protobuf raise nearly anything
-            first = str(error).partition("\n")[0][:200]
-            raise CorruptImageError(
-                f"{here}: no usable record: {type(error).__name__}: {first}."
-            ) from error
-        if not 0 <= label < len(self.classes):
-            raise DataError(f"{here}: label {label} is outside 0 .. {len(self.classes) - 1}.")
-        return decode(content, here), label
-
-    def _find(self, index: int) -> tuple[int, int]:
-        file = bisect.bisect_right(self.ends, index)
-        return file, index - (self.ends[file - 1] if file else 0)
+        height, width, channels = shape
+        classes = _classes(folder, features)
+        return Prepared(folder, (height, width, channels), classes, train, test)
 
 
-@functools.lru_cache(maxsize=64)  # a large set has a thousand files, and a process a limit
-def _reader(path: str) -> Any:
-    """An open record file; each worker process opens its own."""
-    from array_record.python.array_record_module import ArrayRecordReader
+def describe_split(folder: Path, split: str) -> tuple[str, tuple[str, ...], Shards]:
+    """What a prepared set says of one split, whose images may have any size.
 
+    Returns:
+      The set's name, the names of its classes, and the record files.
+
+    Raises:
+      DataError: it is not a set of labelled images prepared as array_record, has no such split,
+        or a record file is missing or a link.
+    """
+    with _described(folder, f"labelled images with a split {split}"):
+        info, name, features = _read(folder)
+        if features["image"]["image"].get("dtype", "uint8") != "uint8":
+            raise DataError(f"{folder / _FEATURES}: images are not uint8.")
+        shards, _ = _shards(folder, name, split, _find(info, split))
+        return name, _classes(folder, features), shards
+
+
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """The record files of a split, and how many examples each is said to hold."""
+
+    files: tuple[Path, ...]
+    counts: tuple[int, ...]
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """The description, the set's name, and its features."""
+    info = read_json(folder / _INFO, error=DataError)
+    features = read_json(folder / _FEATURES, error=DataError)
+    file_format = info.get("fileFormat", "tfrecord")
+    if file_format != "array_record":
+        raise DataError(
+            f"{folder}: prepared as {str(file_format)[:80]}, which only TensorFlow reads. Prepare "
+            "it again with file_format='array_record'."
+        )
+    name = info["name"]
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise DataError(f"{folder / _INFO}: {str(name)[:80]!r} is no name of a data set.")
+    return info, name, features["featuresDict"]["features"]
+
+
+@contextlib.contextmanager
+def _described(folder: Path, what: str) -> Iterator[None]:
     try:
-        return ArrayRecordReader(path)
-    except Exception as error:
-        first = str(error).partition("\n")[0][:200]
-        raise DataError(f"{path}: cannot be read as array_record: {first}.") from error
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{folder}: not the description of {what}: {type(error).__name__}: "
+            f"{str(error)[:200]}.\nIf a file is damaged, delete the folder and prepare the set "
+            "again."
+        ) from error
+
+
+def _find(info: dict[str, Any], part: str) -> dict[str, Any]:
+    splits = {split["name"]: split for split in info["splits"]}
+    found: dict[str, Any] = splits[part]
+    return found
+
+
+def _classes(folder: Path, features: dict[str, Any]) -> tuple[str, ...]:
+    """The names of the classes, or their numbers."""
+    count = _number(features["label"]["classLabel"]["numClasses"])
+    if not 0 < count <= _MOST_CLASSES:
+        raise DataError(f"{folder / _FEATURES}: {count} classes, expected 1 .. {_MOST_CLASSES}.")
+    if not (folder / _NAMES).exists():
+        return tuple(str(label) for label in range(count))
+    lines = read_text(folder / _NAMES, error=DataError).split("\n")
+    names = tuple(line.strip() for line in lines if line.strip())
+    if len(names) != count:
+        raise DataError(f"{folder / _NAMES}: names {len(names)} classes, expected {count}.")
+    return names
+
+
+def _shards(folder: Path, name: str, part: str, split: dict[str, Any]) -> tuple[Shards, int]:
+    """The record files of a split, and the bytes in them."""
+    lengths = [_number(length) for length in split["shardLengths"]]
+    if not 0 < len(lengths) <= _MOST_FILES:
+        raise DataError(
+            f"{folder / _INFO}: {part} in {len(lengths)} files, expected 1 .. {_MOST_FILES}."
+        )
+    files = tuple(
+        folder / f"{name}-{part}.array_record-{number:05d}-of-{len(lengths):05d}"
+        for number in range(len(lengths))
+    )
+    stored = 0
+    for file in files:
+        with open_plain(file, most=MAX_BYTES, error=DataError, follow=False) as (_, there):
+            stored += there
+    return Shards(files, tuple(lengths)), stored
+
+
+def _whole_split(folder: Path, name: str, part: str, split: dict[str, Any], size: int) -> Split:
+    """A split that is to be decoded as a whole."""
+    shards, stored = _shards(folder, name, part, split)
+    examples, most = sum(shards.counts), min(MAX_BYTES, _SPARE + _GROWTH * stored)
+    if examples == 0 or examples * size > most:
+        raise DataError(
+            f"{folder / _INFO}: {part} has {examples} images of {size} bytes in {stored} bytes of "
+            f"records, expected 1 or more and at most {most} decoded. A file is damaged; delete "
+            "the folder and prepare the set again."
+        )
+    return Split(shards.files, examples)
+
+
+def _number(value: Any) -> int:
+    """A count: protocol buffers write those of 64 bits as strings."""
+    number = int(value) if isinstance(value, str) and len(value) < 20 else value
+    if type(number) is not int or number < 0:
+        raise ValueError(f"{str(value)[:80]!r} is no count")
+    return number

@@ -1,11 +1,12 @@
 """Prepared TensorFlow Datasets, read and made without TensorFlow.
 
 The only module that imports `tensorflow_datasets`, and only when a function is called: the
-import takes a third of a second. Three facts of tfds 4.9 shape this file:
+import takes a third of a second. Four facts of tfds 4.9 shape this file:
 
 - `builder.as_data_source()[i]` decodes 60,000 MNIST images in 13 s; reading the records in
   blocks and parsing them here takes 2.4 s.
 - A truncated record file reads as an empty one, without an error. So counts are checked.
+- Its own reader of descriptions imports the modules that they name. `prepared` is used instead.
 - The stock `download_and_prepare` needs TensorFlow (it finds out after downloading), and
   with no network it hangs for minutes. So the builder's generator is replaced here: files
   are fetched with time-outs and checksums and parsed by our own IDX reader.
@@ -19,18 +20,20 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jaxcnn.data.dataset import Dataset, Splits
 from jaxcnn.data.idx import FILES, read_idx_array
+from jaxcnn.data.prepared import Prepared, Split
 from jaxcnn.errors import DataError, DataUnavailableError
 
 _BLOCK = 1_000  # records parsed at a time
 _TIMEOUT = (5, 30)  # seconds to connect, seconds between bytes
 _TRIES = 2
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def find_prepared(root: Path, name: str) -> Path | None:
@@ -39,128 +42,69 @@ def find_prepared(root: Path, name: str) -> Path | None:
     return max(versions, key=lambda path: _version(path.name), default=None)
 
 
-class Described(NamedTuple):
-    """What a prepared set says of one of its splits."""
-
-    name: str
-    classes: tuple[str, ...]
-    files: tuple[Path, ...]
-    counts: tuple[int, ...]  # examples of each file
-
-
-def describe(folder: Path, split: str) -> Described:
-    """Reads the description of a prepared set of labelled images, and no record.
-
-    Raises:
-      DataError: it is no array_record data set of images and labels, or has no such split.
-    """
-    with _explained(folder):
-        import tensorflow_datasets as tfds
-
-        builder = tfds.builder_from_directory(folder)
-        info = builder.info
-        file_format = getattr(info.file_format, "value", info.file_format)
-        if file_format != "array_record":
-            raise DataError(
-                f"{folder}: prepared as {file_format}, which only TensorFlow reads. Prepare it "
-                "again with file_format='array_record'."
-            )
-        if not {"image", "label"} <= set(info.features) or split not in info.splits:
-            raise DataError(
-                f"{folder}: expected features image and label and a split {split}, got "
-                f"{', '.join(sorted(info.features))} and {', '.join(info.splits)}."
-            )
-        found = info.splits[split]
-        return Described(
-            info.name,
-            tuple(info.features["label"].names),
-            tuple(Path(path) for path in found.filepaths),
-            tuple(found.shard_lengths),
-        )
-
-
-def record_files(folder: Path) -> list[Path]:
-    """The record files of a prepared data set."""
-    return sorted(folder.glob("*.array_record*"))
-
-
-def read_prepared(folder: Path, name: str) -> Splits:
-    """Reads a prepared set of labelled images with splits "train" and "test".
+def read_prepared(prepared: Prepared, name: str) -> Splits:
+    """Reads the records of a prepared set.
 
     Args:
-      folder: where its `dataset_info.json` is.
+      prepared: what `describe` says of its folder.
       name: for the data sets' names.
 
     Raises:
-      DataError: the folder is not a complete array_record data set of images and labels, or
-        a file is damaged.
+      DataError: a file is damaged, or is not what its description says.
     """
-    with _explained(folder):
-        import tensorflow_datasets as tfds
-
-        builder = tfds.builder_from_directory(folder)
-        info = builder.info
-        file_format = getattr(info.file_format, "value", info.file_format)
-        if file_format != "array_record" or not builder.is_prepared():
-            raise DataError(
-                f"{folder}: prepared as {file_format}, which only TensorFlow reads. Prepare it "
-                "again with file_format='array_record'."
-            )
-        if not {"image", "label"} <= set(info.features) or not {"train", "test"} <= set(
-            info.splits
-        ):
-            raise DataError(
-                f"{folder}: expected features image and label and splits train and test, got "
-                f"{', '.join(info.features)} and {', '.join(info.splits)}."
-            )
-        shape = tuple(info.features["image"].shape)
-        classes = tuple(info.features["label"].names)
-        return Splits(
-            **{
-                split: _read_split(
-                    [Path(path) for path in info.splits[split].filepaths],
-                    info.splits[split].num_examples,
-                    shape,
-                    classes,
-                    f"{name}/{split}",
-                )
-                for split in ("train", "test")
-            }
-        )
+    return Splits(
+        train=_read_split(prepared, prepared.train, f"{name}/train"),
+        test=_read_split(prepared, prepared.test, f"{name}/test"),
+    )
 
 
-def _read_split(
-    paths: list[Path], count: int, shape: tuple[int, ...], classes: tuple[str, ...], name: str
-) -> Dataset:
+def _read_split(prepared: Prepared, split: Split, name: str) -> Dataset:
     from array_record.python.array_record_module import ArrayRecordReader
-    from PIL import Image
-    from tensorflow_datasets.proto import tf_example_pb2
 
-    images: NDArray[np.uint8] = np.empty((count, *shape), np.uint8)
-    labels: NDArray[np.int32] = np.empty(count, np.int32)
-    row = 0
-    for path in paths:
+    readers = []
+    for path in split.files:
         with _explained(path):
             reader = ArrayRecordReader(str(path))
-            records = reader.num_records()
-            if row + records > count:
-                raise DataError(f"{path}: more examples than the {count} that the set declares.")
+            readers.append((path, reader, reader.num_records()))
+    found = sum(records for _, _, records in readers)
+    if found != split.examples:
+        raise DataError(
+            f"{prepared.folder}: {found} examples of {name}, but the set declares "
+            f"{split.examples}. A record file is truncated or damaged; delete the folder and "
+            "prepare the set again."
+        )
+    shape = prepared.image_shape
+    images: NDArray[np.uint8] = np.empty((split.examples, *shape), np.uint8)
+    labels: NDArray[np.int32] = np.empty(split.examples, np.int32)
+    row = 0
+    for path, reader, records in readers:
+        with _explained(path):
             for start in range(0, records, _BLOCK):
                 for record in reader.read(start, min(start + _BLOCK, records)):
-                    feature = tf_example_pb2.Example.FromString(record).features.feature
-                    encoded = feature["image"].bytes_list.value[0]
-                    with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
-                        pixels = np.asarray(image)
-                    images[row] = pixels.reshape(shape)
-                    labels[row] = feature["label"].int64_list.value[0]
+                    encoded, labels[row] = parse(record)
+                    images[row] = _decode(encoded, shape)
                     row += 1
-            reader.close()
-    if row != count:
-        raise DataError(
-            f"{paths[0].parent}: {row} examples of {name}, but the set declares {count}. A record "
-            "file is truncated or damaged; delete the folder and prepare the set again."
-        )
-    return Dataset(name, images, labels, classes, source=str(paths[0].parent))
+            reader.close()  # raises what its destructor would keep to itself
+    return Dataset(name, images, labels, prepared.classes, source=str(prepared.folder))
+
+
+def parse(record: bytes) -> tuple[bytes, int]:
+    """The encoded picture and the label of an example; raises what its protobuf raises."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    feature = tf_example_pb2.Example.FromString(record).features.feature
+    return feature["image"].bytes_list.value[0], int(feature["label"].int64_list.value[0])
+
+
+def _decode(encoded: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Decodes a picture that must have a given shape; nothing is decoded if its head differs."""
+    from PIL import Image
+
+    height, width, channels = shape
+    with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
+        if image.size != (width, height) or image.mode != _MODES.get(channels):
+            raise DataError(f"a picture of {image.size} {image.mode}, expected {list(shape)}")
+        return np.asarray(image).reshape(shape)
 
 
 def download_and_prepare(name: str, root: Path, say: Callable[[str], None]) -> Path:
@@ -205,7 +149,7 @@ def download_and_prepare(name: str, root: Path, say: Callable[[str], None]) -> P
 
         dataset_name = name
 
-        class Prepared(stock, skip_registration=True):  # type: ignore[misc, valid-type, call-arg]
+        class Offline(stock, skip_registration=True):  # type: ignore[misc, valid-type, call-arg]
             """The stock builder, but for where its examples come from."""
 
             name = dataset_name
@@ -216,7 +160,7 @@ def download_and_prepare(name: str, root: Path, say: Callable[[str], None]) -> P
 
         say(f"preparing {name} in {root} (about 10 s)")
         with _explained(root):
-            builder = Prepared(data_dir=root, file_format="array_record")
+            builder = Offline(data_dir=root, file_format="array_record")
             with contextlib.redirect_stdout(io.StringIO()):
                 tfds.disable_progress_bar()
                 builder.download_and_prepare(file_format="array_record")
@@ -266,7 +210,7 @@ def _explained(path: Path) -> Iterator[None]:
     """Turns whatever tfds, its protobufs, array_record or Pillow raise into a `DataError`."""
     try:
         yield
-    except (DataError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:
         first = str(error).partition("\n")[0][:200]
