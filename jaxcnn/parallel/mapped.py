@@ -43,9 +43,12 @@ class Mapped:
             devices=devices,
         )
         self._compiled = mapped.lower(self._numbers, *self._given(arguments)).compile()
+        # With several processes what `compile` returns wants the numbers of all devices, of which
+        # each process has only its own; called, pmap finds the program that was compiled.
+        self._run = self._compiled if self._alone else mapped
 
     def __call__(self, *arguments: Any) -> Any:
-        results = self._compiled(self._numbers, *self._given(arguments))
+        results = self._run(self._numbers, *self._given(arguments))
         return results if self._alone else jax.tree.map(self._of_all, results)
 
     def as_text(self) -> str | None:
