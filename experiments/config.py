@@ -111,7 +111,13 @@ class Config:
     """Whether the process keeps freed memory instead of returning it to the system: faster where
     a call makes few steps, and the process never shrinks. Linux with glibc."""
     keep: int = 2
-    """Checkpoints kept; one is saved after each epoch."""
+    """Newest checkpoints kept; one is saved after each epoch."""
+    keep_best: bool = True
+    """Whether the one with the lowest validation loss is kept as well, where --validation is
+    not 0."""
+    save_minutes: float | None = 10.0
+    """A checkpoint is also saved once the last is so old, so that a long epoch loses no more when
+    the process is killed. None: after each epoch only."""
     expected: float | None = None
     """Test accuracy that must be reached for exit status 0. None: the recipe's, if any."""
 
@@ -120,7 +126,8 @@ class Config:
     out: Path = Path("runs")
     """Folder below which the run folder is made."""
     resume: Path | None = None
-    """Run folder to go on with; its own settings are used."""
+    """Run folder to go on with; its own settings are used. "auto": the newest run below --out
+    with the very settings given, complete or not; a new run if there is none."""
 
 
 C = TypeVar("C", bound=Config)
@@ -131,6 +138,9 @@ _UNCHECKED = {
     "out",
     "resume",
     "keep",
+    "keep_best",
+    "save_minutes",
+    "max_minutes",
     "steps_per_call",
 }  # may change on resuming
 
@@ -157,8 +167,10 @@ def check(config: Config) -> None:
         value = getattr(config, name)
         if value is not None and value < 0:
             raise ConfigError(f"--{name} {value}: expected 0 or more.")
-    if config.max_minutes is not None and config.max_minutes <= 0:
-        raise ConfigError(f"--max-minutes {config.max_minutes}: expected more than 0.")
+    for name in ("max_minutes", "save_minutes"):
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: expected more than 0.")
     if not 0 <= config.label_smoothing < 1:
         raise ConfigError(f"--label-smoothing {config.label_smoothing}: expected 0 .. 1, below 1.")
     if config.expected is not None and not 0 <= config.expected <= 1:
@@ -190,6 +202,11 @@ def from_json(kind: type[C], file: Path) -> C:
         if values[name] is not None:
             values[name] = Path(values[name])
     return kind(**values)
+
+
+def fixed(config: Config) -> dict[str, Any]:
+    """The settings, as JSON values, that may not change while a run is under way."""
+    return {name: value for name, value in to_json(config).items() if name not in _UNCHECKED}
 
 
 def changed(asked: Config, recorded: Config) -> list[str]:

@@ -23,7 +23,8 @@ import jaxcnn
 from experiments.config import Config, from_json
 from experiments.job import Experiment, Job, prepare
 from experiments.pictures import png
-from experiments.runner import EXIT_FAILED, EXIT_MET, restore_newest
+from experiments.resume import restore_newest
+from experiments.runner import EXIT_FAILED, EXIT_MET
 from experiments.screen import Screen
 from jaxcnn import inspect, nn, report, storage
 from jaxcnn.compilation import use_compile_cache
@@ -241,7 +242,7 @@ def load(settings: Settings, screen: Screen) -> Trained:
     if settings.data_dir is not None:
         config = dataclasses.replace(config, data_dir=settings.data_dir)
     config, _, job = prepare(experiment, config, screen)
-    state = restore_newest(run, job, config, screen).train_state
+    state = restore_newest(run, job, config, screen)[0].train_state
     stored = job.test.images[: settings.examples]
     seen = jax.jit(job.prepare)(stored)
     labels = jnp.asarray(job.test.labels[: settings.examples])

@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import jax
 import tyro
 
 import jaxcnn
 from experiments import STARTED
-from experiments.config import C, Config, changed, check, from_json, to_json
-from experiments.job import Experiment, Job, prepare
+from experiments.config import C, changed, check, from_json, to_json
+from experiments.job import Experiment, prepare
+from experiments.resume import AUTO, find_run, go_on, verdict
+from experiments.saving import Saver, warn_of_space
 from experiments.screen import Screen
-from jaxcnn import checkpoint, storage
+from jaxcnn import lock
 from jaxcnn.compilation import use_compile_cache
-from jaxcnn.errors import (
-    CheckpointError,
-    ConfigError,
-    DamagedCheckpointError,
-    JaxcnnError,
-    NumericalError,
-    explain,
-)
+from jaxcnn.errors import ConfigError, JaxcnnError, NumericalError, explain
 from jaxcnn.process import keep_freed_memory
 from jaxcnn.run import RunFolder
-from jaxcnn.train import (
-    Progress,
-    StopRequest,
-    fit,
-    init_train_state,
-    network_input,
-    stop_on_signals,
-)
+from jaxcnn.train import StopRequest, fit, stop_on_signals
 
 EXIT_MET, EXIT_FAILED, EXIT_USAGE = 0, 1, 2  # stopped: `StopRequest.status`
 
@@ -47,8 +35,8 @@ def main(experiment: Experiment[C], arguments: Sequence[str] | None = None) -> i
     screen = Screen()
     try:
         config = _parse(experiment, sys.argv[1:] if arguments is None else list(arguments))
-        with stop_on_signals() as stop:
-            return _run(experiment, config, screen, stop)
+        with stop_on_signals(screen.show_cursor) as stop, ExitStack() as held:
+            return _run(experiment, config, screen, stop, held)
     except ConfigError as error:
         screen.stop()
         print(f"error: {explain(error)}", file=sys.stderr)
@@ -57,10 +45,10 @@ def main(experiment: Experiment[C], arguments: Sequence[str] | None = None) -> i
         screen.stop()
         print(f"error: {explain(error)}", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:  # before training, or a second Ctrl-C: nothing more to save
+    except KeyboardInterrupt as error:  # a second Ctrl-C or SIGTERM: nothing more is saved
         screen.stop()
         print("interrupted.", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return 128 + (error.args[0] if error.args else signal.SIGINT)
 
 
 def _parse(experiment: Experiment[C], arguments: list[str]) -> C:
@@ -68,7 +56,7 @@ def _parse(experiment: Experiment[C], arguments: list[str]) -> C:
     program = f"python -m experiments.{experiment.name}"
     parse = partial(tyro.cli, experiment.config, prog=program, args=arguments)
     config: C = parse()
-    if config.resume is not None:
+    if config.resume not in (None, AUTO):
         recorded = from_json(experiment.config, RunFolder(config.resume).config)
         config = parse(default=recorded)
         conflicts = changed(config, recorded)
@@ -81,9 +69,14 @@ def _parse(experiment: Experiment[C], arguments: list[str]) -> C:
     return config
 
 
-def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest) -> int:
+def _run(
+    experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest, held: ExitStack
+) -> int:
     if config.max_minutes is not None:
         stop.limit(config.max_minutes)
+    run = None if config.resume in (None, AUTO) else RunFolder(config.resume)
+    if run is not None:
+        held.enter_context(lock.hold(run.lock, screen.say))
     if config.keep_memory:
         keep_freed_memory(screen.say)
     cache = use_compile_cache()
@@ -94,20 +87,25 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
     table = jaxcnn.ledger(job.model, job.test.image_shape)
     screen.say(f"\n{table}\n")
 
-    if config.resume is None:
-        run = RunFolder.create(config.out, experiment.name, config.seed)
-        storage.write_json(run.config, to_json(config))
-        start = None
+    if config.resume == AUTO:
+        run = find_run(experiment, config, screen)
+        met = None if run is None else verdict(run)
+        if run is not None and met is not None:
+            screen.say(f"{run.path} is complete. For another run leave --resume auto out.")
+            return EXIT_MET if met else EXIT_FAILED
+        if run is not None:
+            held.enter_context(lock.hold(run.lock, screen.say))
+    if run is None:
+        settings = to_json(dataclasses.replace(config, resume=None))
+        run = RunFolder.create(config.out, experiment.name, config.seed, settings)
+        held.enter_context(lock.hold(run.lock, screen.say))
+        start, best = None, None
     else:
-        run = RunFolder(config.resume)
-        start = restore_newest(run, job, config, screen)
-        screen.say(f"going on with {run.path} at step {int(start.train_state.step)}")
+        start, about = go_on(run, job, config, screen)
+        best = about["best"]
+    warn_of_space(run, job, config, screen)
     about = {"experiment": experiment.name, "fingerprint": job.train.fingerprint}
-
-    def save(progress: Progress) -> None:
-        tree = {"train_state": progress.train_state, "kept": progress.kept}
-        step = int(progress.train_state.step)
-        run.save_checkpoint(step, tree, about | {"policies": progress.policies}, config.keep)
+    saver = Saver(run, config, about, best)
 
     def ready(seconds: dict[str, float]) -> None:
         parts = {"imports": imported - STARTED, "data": loaded - imported, **seconds}
@@ -122,6 +120,7 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
 
     def record(line: dict[str, Any]) -> None:
         run.log(line)
+        saver.record(line)
         screen.record(line)
 
     try:
@@ -146,17 +145,19 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
             parallel=config.parallel,
             on_ready=ready,
             on_record=record,
-            on_epoch=lambda epoch, progress: save(progress),
+            on_epoch=lambda epoch, progress: saver.save(progress),
+            on_save=saver.save,
+            should_save=saver.due,
             should_stop=stop,
         )
     except NumericalError as error:
-        save(error.progress)  # type: ignore[attr-defined]
+        saver.save(error.progress)  # type: ignore[attr-defined]
         error.add_note(f"That state is in {run.latest_checkpoint()}.")
         raise
     finally:
         screen.stop()
     if not result.finished:
-        save(result.progress)
+        saver.save(result.progress)
         screen.say(f"stopped at step {int(result.train_state.step)}; saved. To go on:")
         screen.say(f"  make train-{experiment.name} RESUME={run.path}")
         return stop.status
@@ -168,37 +169,3 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
 
 
 _READY = ("imports", "data", "init", "compile")
-
-
-def restore_newest(run: RunFolder, job: Job, config: Config, screen: Screen) -> Progress:
-    """The newest progress of a run that can be read, whose log is cut back to it."""
-    last = run.latest_checkpoint()  # raises if there is none
-    for path in reversed(run.list_checkpoints()):
-        try:
-            return _restore_from(path, run, job, config)
-        except DamagedCheckpointError as error:
-            screen.say(f"passed over: {error}")
-    raise CheckpointError(f"{run.path}: every checkpoint is damaged, the newest is {last}.")
-
-
-def _restore_from(path: Path, run: RunFolder, job: Job, config: Config) -> Progress:
-    about = checkpoint.read_manifest(path)["about"]
-    if about["fingerprint"] != job.train.fingerprint:
-        raise CheckpointError(
-            f"{path}: was trained on other data than {job.train.source} holds.\n"
-            "Pass the --data-dir of the run that is resumed."
-        )
-    like = jax.eval_shape(
-        lambda: init_train_state(
-            job.model,
-            job.optimizer,
-            jax.random.key(config.seed),
-            network_input(job.train, job.prepare, job.augment),
-            precision=job.precision,
-        )
-    )
-    policies = about["policies"]
-    wanted = {"train_state": like, "kept": dict.fromkeys(policies, like)}
-    tree = checkpoint.restore(path, wanted)
-    run.rewind_log(about["log_lines"])
-    return Progress(tree["train_state"], policies, tree["kept"])

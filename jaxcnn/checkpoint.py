@@ -2,7 +2,8 @@
 
 A checkpoint is a folder: `arrays.npz` with every leaf under its path, and `manifest.json`
 with the shape and dtype of each leaf, the SHA-256 of `arrays.npz` and its own. It appears all
-at once or not at all, and nothing in it is parsed before its digest was found right.
+at once or not at all, is replaced all at once, and no array in it is parsed before its digest
+was found right.
 
 Why a format of our own rather than Orbax: a flipped bit in the array file of an Orbax
 checkpoint loads silently, its saves bring a dozen files and background threads, and a single
@@ -15,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import zipfile
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,12 +56,12 @@ def save(path: Path, tree: Any, about: dict[str, Any]) -> None:
         arrays[_PREFIX + name] = _as_bits(array)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
+    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
+    manifest = {"format": _FORMAT, "about": about, "arrays_sha256": digest, "leaves": leaves}
+    manifest["sha256"] = _manifest_digest(manifest)
     with storage.new_folder(path) as folder:
-        (folder / "arrays.npz").write_bytes(buffer.getbuffer())
-        digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
-        manifest = {"format": _FORMAT, "about": about, "arrays_sha256": digest, "leaves": leaves}
-        manifest["sha256"] = _manifest_digest(manifest)
-        storage.write_json(folder / "manifest.json", manifest)
+        storage.write_new(folder / "arrays.npz", buffer.getbuffer())
+        storage.write_new(folder / "manifest.json", storage.as_json(manifest))
 
 
 def restore(path: Path, like: Tree) -> Tree:
@@ -86,7 +86,7 @@ def restore(path: Path, like: Tree) -> Tree:
         )
     restored = {}
     try:
-        content = (path / "arrays.npz").read_bytes()
+        content = (storage.standing(path) / "arrays.npz").read_bytes()
         if hashlib.sha256(content).hexdigest() != manifest["arrays_sha256"]:
             raise DamagedCheckpointError(f"{path}: arrays.npz does not match its SHA-256: damaged.")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
@@ -101,6 +101,8 @@ def restore(path: Path, like: Tree) -> Tree:
                     )
                 bits = arrays[_PREFIX + name]
                 restored[name] = jnp.asarray(bits.view(np.dtype(spec.dtype)).reshape(spec.shape))
+    except PermissionError as error:
+        raise _forbidden(path, error) from error
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -115,13 +117,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
       CheckpointError: it is missing, damaged or of an unknown format.
     """
-    file = path / "manifest.json"
+    file = storage.standing(path) / "manifest.json"
     try:
         manifest = json.loads(file.read_bytes())
         digest = manifest.pop("sha256")
         version = manifest["format"]
         if digest != _manifest_digest(manifest):
             raise DamagedCheckpointError(f"{file}: does not match its SHA-256: damaged.")
+    except PermissionError as error:
+        raise _forbidden(path, error) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -129,6 +133,23 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if version != _FORMAT:
         raise CheckpointError(f"{file}: format {version!r} is not known; this version reads 1.")
     return manifest
+
+
+def delete(path: Path) -> None:
+    """Deletes a checkpoint: at every moment it is whole or not there.
+
+    Raises:
+      OutputError: it cannot be deleted.
+    """
+    storage.delete_folder(path)
+
+
+def _forbidden(path: Path, error: PermissionError) -> CheckpointError:
+    """Not damage: another user could read it, so it is not to be passed over."""
+    return CheckpointError(
+        f"{path}: may not be read: {error.strerror}.\n"
+        "Run as the user whose run it is, or make its files readable."
+    )
 
 
 def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
@@ -148,9 +169,3 @@ def _manifest_digest(manifest: dict[str, Any]) -> str:
 def _some(names: list[str]) -> str:
     shown = ", ".join(names[:3]) or "nothing"
     return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def delete(path: Path) -> None:
-    """Deletes a checkpoint; the manifest first, so that no part of it passes for a whole."""
-    (path / "manifest.json").unlink()
-    shutil.rmtree(path)
