@@ -129,7 +129,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise DamagedCheckpointError(f"{path}: no usable checkpoint: {error}.") from error
+        raise DamagedCheckpointError(
+            f"{path}: no usable checkpoint: {file.name}: {error}."
+        ) from error
     if version != _FORMAT:
         raise CheckpointError(f"{file}: format {version!r} is not known; this version reads 1.")
     return manifest

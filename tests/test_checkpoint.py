@@ -270,7 +270,7 @@ class TestRunFolder:
         shutil.rmtree(ten)
         shutil.copytree(five, ten)  # a whole checkpoint in another's place
         assert run.restore_newest(lambda about: tree(), said.append)[1]["mine"] == 5
-        assert f"{ten}: holds step 5: its files belong elsewhere" in said[-1]
+        assert f"{ten}: manifest.json is of step 5: its files belong elsewhere" in said[-1]
         shutil.rmtree(five)
         with pytest.raises(CheckpointError, match=r"every checkpoint is damaged, the newest is"):
             run.restore_newest(lambda about: tree(), said.append)
