@@ -201,7 +201,8 @@ class RunFolder:
                 about = checkpoint.read_manifest(path)["about"]
                 if path.name != _name(about["step"]):
                     raise DamagedCheckpointError(
-                        f"{path}: manifest.json is of step {about['step']}: its files belong elsewhere."
+                        f"{path}: manifest.json is of step {about['step']}: "
+                        "its files belong elsewhere."
                     )
                 return checkpoint.restore(path, like(about)), about
             except DamagedCheckpointError as error:

@@ -56,6 +56,7 @@ def judge(run, file, counts):
     said = []
     back, about = run.restore_newest(lambda about: tree(0), said.append)
     assert same(back, tree(about["step"]))
+    assert bool(said) == bool(errors)
     if said:
         assert about["step"] == 10
         assert file in said[0]
