@@ -77,8 +77,9 @@ def stop_on_signals(last: Callable[[], None] = lambda: None) -> Iterator[StopReq
             signal.signal(number, handler)
         signal.set_wakeup_fd(previous_pipe)
         over.set()
-        os.close(arrived)  # ends the watcher
+        os.write(arrived, b"\0")  # no signal: ends the watcher
         watcher.join()
+        os.close(arrived)
         os.close(arrivals)
 
 
@@ -88,8 +89,8 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 def _watch(arrivals: int, over: threading.Event, last: Callable[[], None]) -> None:
     """Ends the process some time after the second signal, unless it is on its way out."""
     seen = 0
-    while numbers := os.read(arrivals, 64):
-        for number in numbers:
+    while not over.is_set():
+        for number in os.read(arrivals, 64):
             seen += number in _STOPPING
             if seen >= 2 and not over.wait(GRACE):
                 last()
