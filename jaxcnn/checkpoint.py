@@ -56,11 +56,12 @@ def save(path: Path, tree: Any, about: dict[str, Any]) -> None:
         arrays[_PREFIX + name] = _as_bits(array)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
+    content = buffer.getvalue()  # no copy, and no view: see `storage`
+    digest = hashlib.sha256(content).hexdigest()
     manifest = {"format": _FORMAT, "about": about, "arrays_sha256": digest, "leaves": leaves}
     manifest["sha256"] = _manifest_digest(manifest)
     with storage.new_folder(path) as folder:
-        storage.write_new(folder / "arrays.npz", buffer.getbuffer())
+        storage.write_new(folder / "arrays.npz", content)
         storage.write_new(folder / "manifest.json", storage.as_json(manifest))
 
 

@@ -52,7 +52,7 @@ def as_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
-def write_new(path: Path, content: bytes | memoryview) -> None:
+def write_new(path: Path, content: bytes) -> None:
     """Writes a file that is not there yet, in place: for a folder that `new_folder` lends.
 
     Raises:
@@ -182,12 +182,15 @@ def _put(temporary: Path, path: Path) -> None:
         _delete(old)
 
 
-def _write(path: Path, flags: int, content: bytes | memoryview, *, flushed: bool = True) -> None:
+def _write(path: Path, flags: int, content: bytes, *, flushed: bool = True) -> None:
     handle = disk.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o666)
     try:
-        left = memoryview(content).cast("B")
-        while left:
-            left = left[disk.write(handle, left) :]
+        # Views are closed here, also on errors: Python 3.12.1 crashes on collecting one in a cycle.
+        with memoryview(content) as whole:
+            done = 0
+            while done < len(whole):
+                with whole[done:] as left:
+                    done += disk.write(handle, left)
         if flushed:
             disk.sync(handle)
     except BaseException:

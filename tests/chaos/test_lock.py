@@ -8,18 +8,16 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from jaxcnn import disk, lock
 from jaxcnn.errors import LockedError, OutputError
 from tests.chaos.draws import draws
+from tests.chaos.processes import ROOT
 
-ROOT = Path(__file__).parent.parent
 HOLDER = """
 import sys, time
-from pathlib import Path
 from jaxcnn import lock
 with lock.hold(Path(sys.argv[1])):
     print("held", flush=True)
@@ -52,7 +50,8 @@ def holder(tmp_path):
 
 def test_another_process_is_refused_and_the_holder_named(tmp_path, holder):
     file = tmp_path / "lock"
-    for _ in range(draws(1, 20)):
+    count = draws(1, 20)
+    for _ in range(count):
         process = holder()
         with pytest.raises(LockedError, match=rf"in use by process {process.pid} on .* since"):
             lock.hold(file).__enter__()
@@ -64,6 +63,7 @@ def test_another_process_is_refused_and_the_holder_named(tmp_path, holder):
             with pytest.raises(LockedError, match="Wait for it or end it"), lock.hold(file):
                 pass
         assert not file.exists()
+    print(f"{count}/{count} locks of a killed process taken over")
 
 
 def test_a_holder_that_has_not_said_who_it_is(tmp_path):
