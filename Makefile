@@ -7,7 +7,8 @@ WORKERS ?= auto
 
 # make train-NAME DATA=... DATA_DIR=... SEED=... EPOCHS=... RESUME=... ARGS="--flag value"
 DATA ?= auto
-FLAGS = $(if $(RESUME),--resume $(RESUME),$(if $(filter-out auto,$(DATA)),--data $(DATA))) \
+FLAGS = $(if $(filter-out auto,$(RESUME)),,$(if $(filter-out auto,$(DATA)),--data $(DATA))) \
+        $(if $(RESUME),--resume $(RESUME)) \
         $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
         $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
@@ -18,7 +19,7 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  experiments:   $(patsubst %,train-%,$(notdir $(basename $(EXPERIMENTS))))"
 	@echo "  variables:     DATA=auto|mnist|digits|fashion_mnist|kmnist|cifar10|idx DATA_DIR=folder"
-	@echo "                 SEED=0 EPOCHS=12 RESUME=runs/lenet/... ARGS=\"--flag value\" PYTHON=python3.11"
+	@echo "                 SEED=0 EPOCHS=12 RESUME=runs/lenet/...|auto ARGS=\"--flag value\" PYTHON=python3.11"
 
 EXPERIMENTS := $(shell grep -l '^EXPERIMENT = ' experiments/*.py)
 

@@ -119,7 +119,13 @@ class BaseConfig:
     """Whether the process keeps freed memory instead of returning it to the system: faster where
     a call makes few steps, and the process never shrinks. Linux with glibc."""
     keep: int = 2
-    """Checkpoints kept; one is saved after each epoch."""
+    """Newest checkpoints kept; one is saved after each epoch."""
+    keep_best: bool = True
+    """Whether the one with the lowest validation loss is kept as well, where --validation is
+    not 0."""
+    save_minutes: float | None = 10.0
+    """A checkpoint is also saved once the last is so old, so that a long epoch loses no more when
+    the process is killed. None: after each epoch only."""
     expected: float | None = None
     """Test accuracy that must be reached for exit status 0. None: the recipe's, if any."""
 
@@ -128,7 +134,8 @@ class BaseConfig:
     out: Path = Path("runs")
     """Folder below which the run folder is made."""
     resume: Path | None = None
-    """Run folder to go on with; its own settings are used."""
+    """Run folder to go on with; its own settings are used. "auto": the newest run below --out
+    with the very settings given, complete or not; a new run if there is none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,9 +157,11 @@ _UNCHECKED = {
     "out",
     "resume",
     "keep",
+    "keep_best",
+    "save_minutes",
+    "max_minutes",
     "steps_per_call",
     "workers",
-    "max_minutes",
     "keep_memory",
     "join_timeout",
     "heartbeat",
@@ -186,8 +195,10 @@ def check(config: BaseConfig) -> None:
         value = getattr(config, name)
         if value is not None and value < 0:
             raise ConfigError(f"--{name} {value}: expected 0 or more.")
-    if config.max_minutes is not None and config.max_minutes <= 0:
-        raise ConfigError(f"--max-minutes {config.max_minutes}: expected more than 0.")
+    for name in ("max_minutes", "save_minutes"):
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: expected more than 0.")
     if not 0 <= config.label_smoothing < 1:
         raise ConfigError(f"--label-smoothing {config.label_smoothing}: expected 0 .. 1, below 1.")
     if config.expected is not None and not 0 <= config.expected <= 1:
@@ -260,6 +271,11 @@ def _typed(value: Any, annotation: Any) -> Any:
     if annotation is float and type(value) is int:
         return value
     return value if type(value) is annotation else _WRONG
+
+
+def fixed(config: BaseConfig) -> dict[str, Any]:
+    """The settings, as JSON values, that may not change while a run is under way."""
+    return {name: value for name, value in to_json(config).items() if name not in _UNCHECKED}
 
 
 def changed(asked: BaseConfig, recorded: BaseConfig) -> list[str]:

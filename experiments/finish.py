@@ -87,7 +87,6 @@ def finish(
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
         "environment": environment(),
     }
-    storage.write_json(run.record, record)
     page = report.render(
         title,
         result=f"{verdict}; {judged}.",
@@ -112,6 +111,7 @@ def finish(
         },
     )
     storage.write_bytes(run.path / "report.html", page.encode())
+    storage.write_json(run.record, record)  # the last file: with it the run is complete
 
     screen.say(f"\n{title}: {verdict}")
     screen.say(judged)

@@ -23,7 +23,8 @@ import jaxcnn
 from experiments.config import BaseConfig, from_json
 from experiments.job import Experiment, Job, prepare
 from experiments.pictures import png
-from experiments.runner import EXIT_FAILED, EXIT_MET, restore_newest
+from experiments.resume import restore_newest
+from experiments.runner import EXIT_FAILED, EXIT_MET
 from experiments.screen import Screen
 from jaxcnn import inspect, nn, report, storage
 from jaxcnn.compilation import use_compile_cache
@@ -243,7 +244,7 @@ def load(settings: Settings, screen: Screen) -> Trained:
     if settings.data_dir is not None:
         config = dataclasses.replace(config, data_dir=settings.data_dir)
     config, _, job = prepare(experiment, config, screen)
-    state = restore_newest(run, job, config, screen).train_state
+    state = restore_newest(run, job, config, screen)[0].train_state
     test = job.shown()
     stored = test.images[: settings.examples]
     seen = jax.jit(job.prepare)(stored)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,32 +16,19 @@ import tyro
 
 import jaxcnn
 from experiments import STARTED, team
-from experiments.config import BaseConfig, C, Recipe, changed, check, from_json, to_json
+from experiments.config import C, changed, check, from_json
 from experiments.job import Experiment, Job, prepare
+from experiments.resume import AUTO, open_run, train_state_spec
+from experiments.saving import Saver, warn_of_space
 from experiments.screen import Screen
-from jaxcnn import checkpoint, storage
+from jaxcnn import lock
 from jaxcnn.compilation import use_compile_cache
 from jaxcnn.data import Stream
-from jaxcnn.errors import (
-    CheckpointError,
-    ConfigError,
-    DamagedCheckpointError,
-    JaxcnnError,
-    NumericalError,
-    explain,
-)
-from jaxcnn.parallel import barrier, gather_texts, is_main, on_main, unreplicate
+from jaxcnn.errors import ConfigError, JaxcnnError, NumericalError, explain
+from jaxcnn.parallel import all_or_none, gather_texts, is_main, on_main, unreplicate
 from jaxcnn.process import keep_freed_memory
 from jaxcnn.run import RunFolder
-from jaxcnn.train import (
-    Fit,
-    Progress,
-    StopRequest,
-    fit,
-    init_train_state,
-    network_input,
-    stop_on_signals,
-)
+from jaxcnn.train import Fit, StopRequest, fit, stop_on_signals
 
 EXIT_MET, EXIT_FAILED, EXIT_USAGE = 0, 1, 2  # stopped: `StopRequest.status`
 
@@ -54,8 +40,8 @@ def main(experiment: Experiment[C], arguments: Sequence[str] | None = None) -> i
         screen = Screen(quiet=team.number() > 0)
         config = _parse(experiment, sys.argv[1:] if arguments is None else list(arguments))
         team.join(config, screen)  # before the handlers of signals, which JAX would replace
-        with stop_on_signals() as stop:
-            return _run(experiment, config, screen, stop)
+        with stop_on_signals(screen.show_cursor) as stop, ExitStack() as held:
+            return _run(experiment, config, screen, stop, held)
     except ConfigError as error:
         screen.stop()
         print(f"error: {explain(error)}", file=sys.stderr)
@@ -64,10 +50,10 @@ def main(experiment: Experiment[C], arguments: Sequence[str] | None = None) -> i
         screen.stop()
         print(f"error: {explain(error)}", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:  # before training, or a second Ctrl-C: nothing more to save
+    except KeyboardInterrupt as error:  # a second Ctrl-C or SIGTERM: nothing more is saved
         screen.stop()
         print("interrupted.", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return 128 + (error.args[0] if error.args else signal.SIGINT)
 
 
 def _parse(experiment: Experiment[C], arguments: list[str]) -> C:
@@ -75,7 +61,7 @@ def _parse(experiment: Experiment[C], arguments: list[str]) -> C:
     program = f"python -m experiments.{experiment.name}"
     parse = partial(tyro.cli, experiment.config, prog=program, args=arguments)
     config: C = parse()
-    if config.resume is not None:
+    if config.resume not in (None, AUTO):
         recorded = from_json(experiment.config, RunFolder(config.resume).config)
         config = parse(default=recorded)
         conflicts = changed(config, recorded)
@@ -88,15 +74,25 @@ def _parse(experiment: Experiment[C], arguments: list[str]) -> C:
     return config
 
 
-def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest) -> int:
+def _run(
+    experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest, held: ExitStack
+) -> int:
     if config.max_minutes is not None:
         stop.limit(config.max_minutes)
+    if config.resume not in (None, AUTO):
+        path = RunFolder(config.resume).lock
+
+        def take() -> str:
+            held.enter_context(lock.hold(path, screen.say))
+            return ""
+
+        on_main(take)  # before the data is read: another process may be writing there
     if config.keep_memory:
         keep_freed_memory(screen.say)
     cache = use_compile_cache()
     imported = time.perf_counter()
     screen.say(f"jaxcnn {jaxcnn.__version__}: {experiment.title(config)}")
-    config, recipe, job = prepare(experiment, config, screen)
+    config, recipe, job = all_or_none(lambda: prepare(experiment, config, screen))
     team.check_agreement(config, job)
     loaded = time.perf_counter()
     table = jaxcnn.ledger(job.model, job.test.image_shape)
@@ -104,40 +100,21 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
 
     times = {"imports": imported - STARTED, "data": loaded - imported}
     compiled = cache.summary() if cache else "compiled programs are not cached"
-    with contextlib.closing(job):
-        return _train(experiment, config, recipe, job, str(table), times, compiled, screen, stop)
-
-
-def _train(
-    experiment: Experiment[C],
-    config: C,
-    recipe: Recipe,
-    job: Job,
-    table: str,
-    times: dict[str, float],
-    compiled: str,
-    screen: Screen,
-    stop: StopRequest,
-) -> int:
-    run = RunFolder(Path(on_main(lambda: str(_open_run(experiment, config).path))))
-    start = None
-    if config.resume is not None:
-        start = team.restore(
-            lambda: restore_newest(run, job, config, screen), stored_tree(job, config)
-        )
-        screen.say(f"going on with {run.path} at step {int(start.train_state.step)}")
+    held.callback(job.close)
+    opened = team.open_run(
+        lambda: open_run(experiment, config, job, screen, held), train_state_spec(job, config)
+    )
+    if opened.met is not None:
+        return EXIT_MET if opened.met else EXIT_FAILED
+    run, start, best, _ = opened
+    if is_main():
+        warn_of_space(run, job, config, screen)
     about = {
         "experiment": experiment.name,
         "fingerprint": job.train.fingerprint,
         "devices": jax.device_count(),
     }
-
-    def save(progress: Progress) -> None:
-        tree = {"train_state": progress.train_state, "kept": progress.kept}
-        step = int(progress.train_state.step)
-        if is_main():
-            run.save_checkpoint(step, tree, about | {"policies": progress.policies}, config.keep)
-        barrier("checkpoint")  # what one process has done, all may rely on
+    saver = Saver(run, config, about, best)
 
     def ready(seconds: dict[str, float]) -> None:
         parts = {**times, **seconds}
@@ -150,6 +127,7 @@ def _train(
     def record(line: dict[str, Any]) -> None:
         if is_main():
             run.log(line)
+        saver.record(line)
         screen.record(line)
 
     try:
@@ -174,18 +152,20 @@ def _train(
             parallel=config.parallel,
             on_ready=ready,
             on_record=record,
-            on_epoch=lambda epoch, progress: save(progress),
+            on_epoch=lambda epoch, progress: saver.save(progress),
+            on_save=saver.save,
+            should_save=saver.due,
             should_stop=stop,
         )
     except NumericalError as error:
-        save(error.progress)  # type: ignore[attr-defined]
+        saver.save(error.progress)  # type: ignore[attr-defined]
         error.add_note(f"That state is in {run.latest_checkpoint()}.")
         raise
     finally:
         screen.stop()
     corrupt = _report_input(job, result, screen)
     if not result.finished:
-        save(result.progress)
+        saver.save(result.progress)
         screen.say(f"stopped at step {int(result.train_state.step)}; saved. To go on:")
         screen.say(f"  make train-{experiment.name} RESUME={run.path}")
         return max(int(status) for status in gather_texts(str(stop.status)))
@@ -193,7 +173,7 @@ def _train(
     def end() -> str:
         from experiments.finish import finish  # matplotlib takes half a second to import
 
-        good = finish(experiment, config, job, run, alone, table, corrupt, screen)
+        good = finish(experiment, config, job, run, alone, str(table), corrupt, screen)
         return "met" if good else ""
 
     # What follows is one process's work, on its own devices.
@@ -217,60 +197,3 @@ def _report_input(job: Job, result: Fit, screen: Screen) -> list[str]:
         for path in corrupt:
             screen.say(f"  {path}")
     return corrupt
-
-
-def _open_run(experiment: Experiment[C], config: C) -> RunFolder:
-    """The folder of the run that is resumed, or a new one."""
-    if config.resume is not None:
-        return RunFolder(config.resume)
-    run = RunFolder.create(config.out, experiment.name, config.seed)
-    storage.write_json(run.config, to_json(config))
-    return run
-
-
-def restore_newest(run: RunFolder, job: Job, config: BaseConfig, screen: Screen) -> Progress:
-    """The newest progress of a run that can be read, whose log is cut back to it."""
-    last = run.latest_checkpoint()  # raises if there is none
-    for path in reversed(run.list_checkpoints()):
-        try:
-            return _restore_from(path, run, job, config, screen)
-        except DamagedCheckpointError as error:
-            screen.say(f"passed over: {error}")
-    raise CheckpointError(f"{run.path}: every checkpoint is damaged, the newest is {last}.")
-
-
-def _restore_from(
-    path: Path, run: RunFolder, job: Job, config: BaseConfig, screen: Screen
-) -> Progress:
-    about = checkpoint.read_manifest(path)["about"]
-    if about["fingerprint"] != job.train.fingerprint:
-        raise CheckpointError(
-            f"{path}: was trained on other data than {job.train.source} holds.\n"
-            "Pass the --data-dir of the run that is resumed."
-        )
-    policies = about["policies"]
-    wanted = stored_tree(job, config)
-    wanted["kept"] = dict.fromkeys(policies, wanted["train_state"])
-    tree = checkpoint.restore(path, wanted)
-    run.rewind_log(about["log_lines"])
-    before, now = about.get("devices", 1), jax.device_count()
-    if before != now:
-        screen.say(
-            f"trained on {before} device(s) before and on {now} now: "
-            "sums are added in another order, so results agree to rounding, not bit for bit"
-        )
-    return Progress(tree["train_state"], policies, tree["kept"])
-
-
-def stored_tree(job: Job, config: BaseConfig) -> dict[str, Any]:
-    """Structure, shapes and dtypes of what a checkpoint of this training holds."""
-    like = jax.eval_shape(
-        lambda: init_train_state(
-            job.model,
-            job.optimizer,
-            jax.random.key(config.seed),
-            network_input(job.train, job.prepare, job.augment),
-            precision=job.precision,
-        )
-    )
-    return {"train_state": like, "kept": dict.fromkeys(job.policies, like)}

@@ -50,6 +50,10 @@ class Screen:
         """Takes the live bar away."""
         self._progress.stop()
 
+    def show_cursor(self) -> None:
+        """Brings the cursor back, which a live bar hides: for a process that ends in its middle."""
+        self.console.show_cursor()
+
     def record(self, line: Mapping[str, Any]) -> None:
         """Shows a line of the metrics log."""
         if line["kind"] == "policy":

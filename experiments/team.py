@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,9 +18,11 @@ import numpy as np
 import jaxcnn
 from experiments.config import BaseConfig, to_json
 from experiments.job import Job
+from experiments.resume import Opened
 from experiments.screen import Screen
 from jaxcnn.parallel import detect, from_main, init_distributed, is_main, on_main, require_same
-from jaxcnn.train import Progress
+from jaxcnn.run import RunFolder
+from jaxcnn.train import Progress, TrainState
 
 _OWN = ("data_dir", "out", "resume", "workers", "download")  # may differ between hosts
 
@@ -43,29 +46,37 @@ def check_agreement(config: BaseConfig, job: Job) -> None:
     require_same("versions", {"jaxcnn": jaxcnn.__version__, "jax": jax.__version__})
 
 
-def restore(read: Callable[[], Progress], like: dict[str, Any]) -> Progress:
-    """Reads a checkpoint in process 0, and gives its content to all.
+def open_run(here: Callable[[], Opened], like: TrainState) -> Opened:
+    """Opens a run in process 0, and tells all where it goes on.
 
     Args:
-      read: reads it.
-      like: structure, shapes and dtypes of its arrays, {"train_state": ..., "kept": ...}.
+      here: opens it.
+      like: structure, shapes and dtypes of the train state.
 
     Raises:
-      JaxcnnError: it could not be read; in every process.
+      JaxcnnError: it could not be opened; in every process.
     """
     if jax.process_count() == 1:
-        return read()
-    found: list[Progress] = []
+        return here()
+    found: list[Opened] = []
 
-    def here() -> str:
-        found.append(read())
-        return json.dumps(found[0].policies)
+    def told() -> str:
+        found.append(here())
+        run, start, best, met = found[0]
+        policies = None if start is None else start.policies
+        return json.dumps({"path": str(run.path), "best": best, "met": met, "policies": policies})
 
-    policies = json.loads(on_main(here))
-    tree: dict[str, Any] = {**like, "kept": dict.fromkeys(policies, like["train_state"])}
+    said = json.loads(on_main(told))
+    run, policies = RunFolder(Path(said["path"])), said["policies"]
+    if policies is None:
+        return Opened(run, None, said["best"], said["met"])
+    tree: dict[str, Any] = {"train_state": like, "kept": dict.fromkeys(policies, like)}
     if is_main():
-        tree = {"train_state": found[0].train_state, "kept": found[0].kept}
+        start = found[0].start
+        assert start is not None  # noqa: S101  (for the type checker)
+        tree = {"train_state": start.train_state, "kept": start.kept}
     else:
         tree = jax.tree.map(lambda spec: np.zeros(spec.shape, spec.dtype), tree)
     tree = from_main(tree)
-    return Progress(tree["train_state"], policies, tree["kept"])
+    progress = Progress(tree["train_state"], policies, tree["kept"])
+    return Opened(run, progress, said["best"], said["met"])

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder: `arrays.npz` with every leaf under its path, and `manifest.json`
 with the shape and dtype of each leaf, the SHA-256 of `arrays.npz` and its own. It appears all
-at once or not at all, and nothing in it is parsed before its digest was found right.
+at once or not at all, is replaced all at once, and no array in it is parsed before its digest
+was found right.
 
 Why a format of our own rather than Orbax: a flipped bit in the array file of an Orbax
 checkpoint loads silently, its saves bring a dozen files and background threads, and a single
@@ -16,7 +17,6 @@ import hashlib
 import io
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,12 +58,13 @@ def save(path: Path, tree: Any, about: dict[str, Any]) -> None:
         arrays[_PREFIX + name] = _as_bits(array)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
+    content = buffer.getvalue()  # no copy, and no view: see `storage`
+    digest = hashlib.sha256(content).hexdigest()
+    manifest = {"format": _FORMAT, "about": about, "arrays_sha256": digest, "leaves": leaves}
+    manifest["sha256"] = _manifest_digest(manifest)
     with storage.new_folder(path) as folder:
-        (folder / "arrays.npz").write_bytes(buffer.getbuffer())
-        digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
-        manifest = {"format": _FORMAT, "about": about, "arrays_sha256": digest, "leaves": leaves}
-        manifest["sha256"] = _manifest_digest(manifest)
-        storage.write_json(folder / "manifest.json", manifest)
+        storage.write_new(folder / "arrays.npz", content)
+        storage.write_new(folder / "manifest.json", storage.as_json(manifest))
 
 
 def restore(path: Path, like: Tree) -> Tree:
@@ -94,12 +95,17 @@ def restore(path: Path, like: Tree) -> Tree:
                 f"{path}: belongs to another model: {name} is {here[0]}{list(here[1])}, "
                 f"expected {expected[0]}{list(expected[1])}."
             )
-    file = path / "arrays.npz"
+    file = storage.standing(path) / "arrays.npz"
     most = _OVERHEAD + sum(
         math.prod(spec.shape) * spec.dtype.itemsize + _OVERHEAD + 2 * len(name.encode())
         for name, spec in wanted.items()
     )
-    content = read_bytes(file, most=most, error=DamagedCheckpointError, follow=False)
+    try:
+        content = read_bytes(file, most=most, error=DamagedCheckpointError, follow=False)
+    except DamagedCheckpointError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise _forbidden(path, error.__cause__) from error
+        raise
     if hashlib.sha256(content).hexdigest() != manifest["arrays_sha256"]:
         raise DamagedCheckpointError(f"{path}: arrays.npz does not match its SHA-256: damaged.")
     arrays = parse_npz(content, file, most_members=len(wanted), error=DamagedCheckpointError)
@@ -120,10 +126,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
       CheckpointError: it is missing, damaged or of an unknown format.
     """
-    file = path / "manifest.json"
+    file = storage.standing(path) / "manifest.json"
     try:
         manifest = read_json(file, error=DamagedCheckpointError)
     except DamagedCheckpointError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise _forbidden(path, error.__cause__) from error
         raise DamagedCheckpointError(f"{path}: no usable checkpoint: {error}") from error
     digest, version = manifest.pop("sha256", None), manifest.get("format")
     if digest is None or version is None:
@@ -152,6 +160,23 @@ def _is_leaf(value: Any) -> bool:
     )
 
 
+def delete(path: Path) -> None:
+    """Deletes a checkpoint: at every moment it is whole or not there.
+
+    Raises:
+      OutputError: it cannot be deleted.
+    """
+    storage.delete_folder(path)
+
+
+def _forbidden(path: Path, error: BaseException) -> CheckpointError:
+    """Not damage: another user could read it, so it is not to be passed over."""
+    return CheckpointError(
+        f"{path}: may not be read: {getattr(error, 'strerror', error)}.\n"
+        "Run as the user whose run it is, or make its files readable."
+    )
+
+
 def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
@@ -173,9 +198,3 @@ def _manifest_digest(manifest: dict[str, Any]) -> str:
 def _some(names: list[str]) -> str:
     shown = ", ".join(names[:3]) or "nothing"
     return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def delete(path: Path) -> None:
-    """Deletes a checkpoint; the manifest first, so that no part of it passes for a whole."""
-    (path / "manifest.json").unlink()
-    shutil.rmtree(path)

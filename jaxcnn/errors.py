@@ -49,6 +49,10 @@ class OutputError(JaxcnnError, OSError):
     """A folder or file that cannot be written."""
 
 
+class LockedError(OutputError):
+    """A run folder that another process writes to."""
+
+
 def explain(error: BaseException) -> str:
     """Returns the message of `error` followed by its notes, JAX's own on tracebacks left out."""
     notes = [note for note in getattr(error, "__notes__", ()) if "removed its internal" not in note]

@@ -23,7 +23,9 @@ MAY_IMPORT = {
     "typing": [],
     "layer": ["errors", "typing"],
     "untrusted": ["errors"],
-    "storage": ["errors"],
+    "disk": [],
+    "storage": ["errors", "disk"],
+    "lock": ["errors", "disk"],
     "functional": ["errors", "typing"],
     "initializers": ["errors", "typing", "layer"],
     "parameters": ["typing"],
@@ -94,6 +96,36 @@ def test_the_allowed_imports_have_no_cycle():
 def test_only_one_module_imports_tensorflow_datasets():
     users = [p.name for p in modules() if "import tensorflow_datasets" in p.read_text()]
     assert users == ["tfds.py"]
+
+
+CHANGES_A_DISK = {
+    "write_bytes", "write_text", "mkdir", "unlink", "rename", "rmdir", "touch", "chmod", "fsync",
+    "rmtree", "mkdtemp", "mkstemp", "makedirs", "truncate", "ftruncate",
+}  # fmt: skip
+OTHERS_FILES = {"tfds.py", "cache.py", "compilation.py"}  # caches: made anew where damaged
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in (*modules(), *(ROOT / "experiments").glob("*.py")) if p.name not in OTHERS_FILES],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_only_one_module_changes_the_disk(path):
+    """So that a test can make any call fail: `disk`, mostly by way of `storage`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        assert not (isinstance(called, ast.Name) and called.id == "open"), f"{path}: open"
+        if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
+            of_disk = called.value.id in ("disk", "storage")
+            assert of_disk or called.attr not in CHANGES_A_DISK, f"{path}: {called.attr}"
+            assert called.value.id != "os" or called.attr not in (
+                "open",
+                "write",
+                "replace",
+                "remove",
+            )
 
 
 def test_only_the_bridge_to_flax_imports_flax():

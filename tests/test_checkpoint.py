@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn import checkpoint, models, optim, storage
+from jaxcnn import checkpoint, disk, models, optim, storage
 from jaxcnn.errors import CheckpointError, DamagedCheckpointError, DataError, OutputError
 from jaxcnn.run import RunFolder
 from jaxcnn.train import init_train_state
@@ -205,16 +207,38 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         storage.append_line(tmp_path / "no" / "x.log", "")
 
 
-def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
-    import os
+def test_a_file_that_may_not_be_read_is_not_damage(saved, monkeypatch):
+    def forbid(path, flags):
+        raise PermissionError(13, "Permission denied", str(path))
 
+    monkeypatch.setattr("os.open", forbid)
+    with pytest.raises(CheckpointError, match=r"may not be read: Permission denied") as caught:
+        checkpoint.restore(saved, tree())
+    assert not isinstance(caught.value, DamagedCheckpointError)
+
+
+def test_a_file_over_which_arrays_cannot_be_read_is_not_damage(saved, monkeypatch):
+    really = os.open
+
+    def forbid(path, flags):
+        if Path(path).name == "arrays.npz":
+            raise PermissionError(13, "Permission denied", str(path))
+        return really(path, flags)
+
+    monkeypatch.setattr("os.open", forbid)
+    with pytest.raises(CheckpointError, match=r"may not be read") as caught:
+        checkpoint.restore(saved, tree())
+    assert not isinstance(caught.value, DamagedCheckpointError)
+
+
+def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
     file = tmp_path / "a.json"
     storage.write_json(file, {"version": 1})
 
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(disk, "sync", fail)
     with pytest.raises(OutputError, match="No space left"):
         storage.write_json(file, {"version": 2})
     with pytest.raises(OutputError, match="No space left"):
@@ -247,12 +271,11 @@ class TestRunFolder:
         for step in (1, 2, 3):
             run.log({"step": step, "loss": float("nan") if step == 2 else 1.0})
         assert [line["loss"] for line in run.history()] == [1.0, None, 1.0]
+        assert run.rewind(0, 2) == 0
+        assert [line["step"] for line in run.history()] == [1, 2]
         run.metrics.write_text('{"step": 1}\n[2]\n')
         with pytest.raises(DataError, match=r"metrics.jsonl:2: not usable JSON: expected an obj"):
             run.history()
-        run.metrics.write_text("".join(f'{{"step": {step}}}\n' for step in (1, 2, 3)))
-        run.rewind_log(2)
-        assert [line["step"] for line in run.history()] == [1, 2]
 
     def test_the_record_is_read_back(self, tmp_path):
         run = RunFolder.create(tmp_path, "test", seed=0)
@@ -263,3 +286,60 @@ class TestRunFolder:
         run.record.write_text('{"accuracy": 0.99, "accuracy": 1.0}')
         with pytest.raises(DataError, match="'accuracy' stands twice"):
             run.read_record()
+
+    def test_rewinding_drops_half_a_line_and_counts_what_is_lost(self, tmp_path):
+        run = RunFolder.create(tmp_path, "test", seed=0)
+        run.log({"step": 1})
+        storage.append_line(run.metrics, '{"step": 2}')
+        run.metrics.write_bytes(run.metrics.read_bytes()[:-4])  # killed while it wrote
+        assert [line["step"] for line in run.history()] == [1]
+        assert run.rewind(0, 2) == 1
+        run.log({"step": 2})
+        assert [line["step"] for line in run.history()] == [1, 2]
+        run.metrics.unlink()
+        assert run.rewind(0, 2) == 2
+        assert run.history() == []
+
+    def test_rewinding_deletes_what_comes_later(self, tmp_path):
+        run = RunFolder.create(tmp_path, "test", seed=0)
+        for step in (5, 10, 15):
+            run.save_checkpoint(step, tree(), {}, keep=3)
+        run.rewind(10, 0)
+        assert [p.name for p in run.list_checkpoints()] == ["step-00000005", "step-00000010"]
+
+    def test_keeps_the_best_however_old(self, tmp_path):
+        run = RunFolder.create(tmp_path, "test", seed=0)
+        for step in (5, 10, 15, 20):
+            run.save_checkpoint(step, tree(), {}, keep=1, best=5 if step < 20 else 20)
+            kept = [int(p.name[5:]) for p in run.list_checkpoints()]
+            assert kept == ([5] if step == 5 else [5, step] if step < 20 else [20])
+
+    def test_the_newest_good_one_is_taken_and_the_bad_file_named(self, tmp_path):
+        run = RunFolder.create(tmp_path, "test", seed=0)
+        for step in (5, 10, 15, 20):
+            run.save_checkpoint(step, tree(), {"mine": step}, keep=4)
+        five, ten, fifteen, twenty = run.list_checkpoints()
+        (fifteen / "manifest.json").unlink()
+        shutil.copy(ten / "arrays.npz", twenty / "arrays.npz")
+        (twenty / "arrays.npz").write_bytes(b"x" + (ten / "arrays.npz").read_bytes()[1:])
+        said = []
+        _, about = run.restore_newest(lambda about: tree(), said.append)
+        assert about["mine"] == 10
+        assert f"{twenty}: arrays.npz does not match" in said[0]
+        assert "manifest.json" in said[1]
+        shutil.rmtree(ten)
+        shutil.copytree(five, ten)  # a whole checkpoint in another's place
+        assert run.restore_newest(lambda about: tree(), said.append)[1]["mine"] == 5
+        assert f"{ten}: manifest.json is of step 5: its files belong elsewhere" in said[-1]
+        shutil.rmtree(five)
+        with pytest.raises(CheckpointError, match=r"every checkpoint is damaged, the newest is"):
+            run.restore_newest(lambda about: tree(), said.append)
+
+    def test_runs_are_listed_in_order(self, tmp_path):
+        names = ["20261121-121441-7", "20261121-121441-7-2", "20261121-121441-7-10"]
+        later = ["20261121-121442-0"]
+        for name in (*later, *names, "notes", ".20261121-121441-7.0123abcd.new"):
+            (tmp_path / "test" / name).mkdir(parents=True)
+        listed = [run.path.name for run in RunFolder.list_runs(tmp_path, "test")]
+        assert listed == [*names, *later]
+        assert RunFolder.list_runs(tmp_path, "nothing") == []

@@ -6,7 +6,15 @@
 - `agree`: what processes tell each other: stops, settings, what process 0 has read.
 """
 
-from jaxcnn.parallel.agree import Vote, from_main, gather_texts, least, on_main, require_same
+from jaxcnn.parallel.agree import (
+    Vote,
+    all_or_none,
+    from_main,
+    gather_texts,
+    least,
+    on_main,
+    require_same,
+)
 from jaxcnn.parallel.cluster import Cluster, detect, device_share
 from jaxcnn.parallel.plan import AXIS, Parallel, Plan, plan, replicate, unreplicate
 from jaxcnn.parallel.start import ClusterError, barrier, init_distributed, is_main
@@ -18,6 +26,7 @@ __all__ = [
     "Parallel",
     "Plan",
     "Vote",
+    "all_or_none",
     "barrier",
     "detect",
     "device_share",

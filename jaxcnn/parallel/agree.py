@@ -23,6 +23,7 @@ from jaxcnn.parallel.plan import Plan
 from jaxcnn.parallel.start import ClusterError, is_main
 
 Tree = TypeVar("Tree")
+T = TypeVar("T")
 
 
 def gather_texts(text: str) -> list[str]:
@@ -94,6 +95,28 @@ def on_main(function: Callable[[], str]) -> str:
     return answer["text"]
 
 
+def all_or_none(function: Callable[[], T]) -> T:
+    """Runs `function` in every process; where it fails in one, all end with an error.
+
+    Raises:
+      JaxcnnError: what it raised here; or a `ClusterError` that quotes what it raised elsewhere.
+    """
+    if jax.process_count() == 1:
+        return function()
+    failure: JaxcnnError | None = None
+    try:
+        result = function()
+    except JaxcnnError as error:
+        failure = error
+    errors = gather_texts(str(failure) if failure is not None else "")
+    if failure is not None:
+        raise failure
+    for process, text in enumerate(errors):
+        if text:
+            raise ClusterError(f"process {process} reports: {text}")
+    return result
+
+
 def from_main(tree: Tree) -> Tree:
     """The arrays of process 0, bit for bit, in all processes; the structure must be the same.
 
@@ -121,22 +144,28 @@ def _gather(array: NDArray[Any]) -> NDArray[Any]:
 
 
 class Vote:
-    """A question of yes or no that any process may answer with yes, and all hear it alike.
+    """Questions of yes or no that any process may answer with yes, and all hear alike.
 
-    They hear it one call late: the answer is fetched when the devices have long had it, so
-    that nobody waits. With one process it is heard at once.
+    They hear it one call late: the answers are fetched when the devices have long had them, so
+    that nobody waits. With one process they are heard at once.
     """
 
     def __init__(self, layout: Plan) -> None:
         self._layout = layout
-        self._any = jax.jit(jnp.max, out_shardings=NamedSharding(layout.mesh, P()))
+        self._any = jax.jit(
+            lambda wishes: jnp.max(wishes, axis=0), out_shardings=NamedSharding(layout.mesh, P())
+        )
         self._pending: jax.Array | None = None
 
-    def __call__(self, wish: bool) -> bool:
-        """Casts this process's vote and returns the result of the vote before."""
+    def __call__(self, *wishes: bool) -> tuple[bool, ...]:
+        """Casts this process's votes and returns the results of the vote before."""
         if self._layout.processes == 1:
-            return wish
+            return wishes
         before = self._pending
         here = self._layout.devices // self._layout.processes
-        self._pending = self._any(self._layout.place(np.full(here, wish, np.int32)))
-        return before is not None and bool(np.asarray(before))
+        self._pending = self._any(
+            self._layout.place(np.tile(np.array(wishes, np.int32), (here, 1)))
+        )
+        if before is None:
+            return (False,) * len(wishes)
+        return tuple(bool(answer) for answer in np.asarray(before))

@@ -74,6 +74,8 @@ def fit(
     on_ready: Callable[[dict[str, float]], None] = lambda seconds: None,
     on_record: Callable[[Record], None] = lambda record: None,
     on_epoch: Callable[[int, Progress], None] = lambda epoch, progress: None,
+    on_save: Callable[[Progress], None] = lambda progress: None,
+    should_save: Callable[[], bool] = lambda: False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Fit:
     """Trains `model` on `dataset`, held on the device as it is stored, or streamed to it.
@@ -119,6 +121,9 @@ def fit(
       on_record: called with each line of the log.
       on_epoch: called after each epoch, and its evaluation, with the epochs done and the
         progress, which is only lent: copy what is to be kept.
+      on_save: called with the progress, lent as well, where `should_save` said so.
+      should_save: asked after each call; heeded at the end of an interval of the log, inside an
+        epoch.
       should_stop: asked after each call; True ends the training there, or, with a policy that
         watches "train", at the end of the interval of the log. Where any of several processes
         says True, all end at the same step, one call later.
@@ -281,9 +286,10 @@ def fit(
         if feed.throughput is not None:  # at most two calls under way: memory, and honest times
             before, _ = rate, jax.block_until_ready(before)
         step += steps
-        stop = vote(should_stop())
+        stop, wanted = vote(should_stop(), should_save())
         epoch_over = step % per_epoch == 0
         interval_over = epoch_over or (step % per_epoch) % log_every == 0
+        save = interval_over and not epoch_over and not stop and wanted
         # A policy must see whole intervals, or a resumed training would decide otherwise.
         if not interval_over and (control.watches_training or not stop):
             continue
@@ -291,13 +297,18 @@ def fit(
             report(pending)
         pending = _Interval(step, counts, rate)
         counts = zero()
-        if epoch_over or stop or control.watches_training:
+        if epoch_over or stop or save or control.watches_training:
             here, record = step, report(pending)
             pending = None
             consult("train", record)
             if step == here and math.isnan(record["loss"]):
                 raise fault()  # no policy took care of it
             epoch_over = epoch_over and step == here  # not if a policy went back
+        if save:
+            clock.lap("train")
+            on_save(control.progress(ts))
+            clock.lap("checkpoints")
+            clock.reported = clock.now()
         if epoch_over:
             epoch = step // per_epoch
             clock.lap("train")

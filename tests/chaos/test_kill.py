@@ -1,0 +1,82 @@
+"""SIGKILL at any moment, the same command again: the same bits as if nothing had happened."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jaxcnn.run import RunFolder
+from tests.chaos.draws import draws, generator
+from tests.chaos.processes import arrays, finish, kill_after, leftovers, only_run, story
+
+TINY, LENET = "tests.chaos.tiny", "experiments.lenet"
+LENET_FLAGS = ("--data", "digits", "--epochs", "4", "--expected", "0.1")
+IN_LENET = 3
+"""Kills of all that go to the real experiment, whose finish alone takes seconds."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Uninterrupted: flags, arrays, log and seconds of an experiment, made once."""
+    made = {}
+
+    def of(module, *flags):
+        if module not in made:
+            out = tmp_path_factory.mktemp("whole")
+            for _ in range(draws(1, 2)):  # for the second, compiled programs are in the cache
+                status, screen, seconds = finish(module, *flags, "--out", out)
+                assert status == 0, screen
+            run = RunFolder.list_runs(out, module.rpartition(".")[2])[-1]
+            made[module] = arrays(run), story(run), seconds
+        return made[module]
+
+    return of
+
+
+def check(out, module, reference):
+    run = only_run(out, module.rpartition(".")[2])
+    assert arrays(run) == reference[0]
+    assert story(run) == reference[1]
+    assert leftovers(run) == []
+    assert not run.lock.exists()
+
+
+def test_killed_at_random_moments(tmp_path, whole):
+    rng = generator()
+    count, in_lenet = draws(1, 50), draws(0, IN_LENET)
+    kills = 0
+    for case in range(count):
+        module, flags = (LENET, LENET_FLAGS) if case < in_lenet else (TINY, ())
+        reference = whole(module, *flags)
+        often = rng.choice(["None", "0.001"])  # minutes between checkpoints inside epochs
+        command = (module, *flags, "--out", tmp_path / str(case), "--resume", "auto")
+        command = (*command, "--save-minutes", often)
+        for moment in rng.uniform(0.1, 1, size=draws(1, 2)):
+            kills += kill_after(moment * reference[2], *command)
+        status, screen, _ = finish(*command)
+        assert status == 0, screen
+        check(tmp_path / str(case), module, reference)
+    status, screen, _ = finish(*command)
+    assert status == 0
+    assert "is complete. For another run leave --resume auto out." in screen
+    check(tmp_path / str(case), module, reference)
+    print(f"{count}/{count} trainings ({in_lenet} of LeNet) killed {kills} times: the same bits")
+    assert kills
+
+
+def test_killed_inside_a_save(tmp_path, whole):
+    rng = generator()
+    reference = whole(TINY)
+    count = draws(1, 10)
+    screens = []
+    for case, at in enumerate(rng.choice(np.arange(1, 1000), size=count, replace=False)):
+        out = tmp_path / str(case)
+        command = ("--out", out, "--resume", "auto")
+        status, screen, _ = finish(TINY, "--kill-at", at, *command)
+        assert status == -9, screen
+        status, screen, _ = finish(TINY, *command)
+        assert status == 0, screen
+        check(out, TINY, reference)
+        screens.append(screen)
+    assert all("going on with" in screen for screen in screens)
+    print(f"{count}/{count} killed inside a save: the same bits")
