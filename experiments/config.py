@@ -11,6 +11,7 @@ from jaxcnn.data import DataName
 from jaxcnn.errors import ConfigError
 from jaxcnn.optim import OptimizerName, ScheduleName, Unit
 from jaxcnn.parallel import Parallel
+from jaxcnn.train import OnNonfinite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,11 @@ class Config:
     retries: int = 0
     """When the training loss diverges: go back and try again at a tenth of the rate, this many
     times at most."""
+    on_nonfinite: OnNonfinite = "stop"
+    """What to do about a step that is not finite: stop, skip its batch, or roll back to the last
+    good interval at a tenth of the rate. See docs/faults.md."""
+    nonfinite_limit: int = 3
+    """How often that is done before the training stops after all."""
     label_smoothing: float = 0.0
     """Weight of the uniform distribution in the labels."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -107,6 +113,9 @@ class Config:
     as take four seconds, which is also how long Ctrl-C may wait."""
     max_minutes: float | None = None
     """Time limit: then the run saves, says how to go on, and ends with status 124."""
+    deterministic: bool = False
+    """Runs repeat to the bit on a GPU too, where that costs time; a CPU's do anyway. Ends with an
+    error if an operation has no such way."""
     keep_memory: bool = False
     """Whether the process keeps freed memory instead of returning it to the system: faster where
     a call makes few steps, and the process never shrinks. Linux with glibc."""
@@ -121,6 +130,8 @@ class Config:
     """Folder below which the run folder is made."""
     resume: Path | None = None
     """Run folder to go on with; its own settings are used."""
+    like: Path | None = None
+    """Run folder whose settings are the defaults of this new run."""
 
 
 C = TypeVar("C", bound=Config)
@@ -130,6 +141,7 @@ _UNCHECKED = {
     "download",
     "out",
     "resume",
+    "like",
     "keep",
     "steps_per_call",
 }  # may change on resuming
@@ -149,7 +161,7 @@ def resolve(config: C, recipe: Recipe) -> tuple[C, Recipe]:
 def check(config: Config) -> None:
     """Raises `ConfigError` for numbers that are out of range before anything is loaded."""
     counts = ("epochs", "batch_size", "eval_batch_size", "log_every", "keep", "steps_per_call")
-    for name in (*counts, "accumulate"):
+    for name in (*counts, "accumulate", "nonfinite_limit"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected 1 or more.")
@@ -186,7 +198,7 @@ def from_json(kind: type[C], file: Path) -> C:
             raise ConfigError(f"{file}: its fields are not those of this experiment.")
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: no usable config: {error}.") from error
-    for name in ("data_dir", "out", "resume"):
+    for name in ("data_dir", "out", "resume", "like"):
         if values[name] is not None:
             values[name] = Path(values[name])
     return kind(**values)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from experiments import STARTED
 from experiments.config import C, Config, changed, check, from_json, to_json
 from experiments.job import Experiment, Job, prepare
 from experiments.screen import Screen
-from jaxcnn import checkpoint, storage
+from jaxcnn import checkpoint, determinism, replay, storage
 from jaxcnn.compilation import use_compile_cache
 from jaxcnn.errors import (
     CheckpointError,
@@ -28,16 +30,20 @@ from jaxcnn.errors import (
     NumericalError,
     explain,
 )
+from jaxcnn.functional.lowering import choice
 from jaxcnn.process import keep_freed_memory
 from jaxcnn.run import RunFolder
 from jaxcnn.train import (
+    Fault,
     Progress,
     StopRequest,
+    TrainState,
     fit,
     init_train_state,
     network_input,
     stop_on_signals,
 )
+from jaxcnn.train.nonfinite import SKIP
 
 EXIT_MET, EXIT_FAILED, EXIT_USAGE = 0, 1, 2  # stopped: `StopRequest.status`
 
@@ -68,6 +74,10 @@ def _parse(experiment: Experiment[C], arguments: list[str]) -> C:
     program = f"python -m experiments.{experiment.name}"
     parse = partial(tyro.cli, experiment.config, prog=program, args=arguments)
     config: C = parse()
+    if config.like is not None and config.resume is None:
+        recorded = from_json(experiment.config, RunFolder(config.like).config)
+        fresh = dataclasses.replace(recorded, resume=None, like=None)
+        config = parse(default=fresh)
     if config.resume is not None:
         recorded = from_json(experiment.config, RunFolder(config.resume).config)
         config = parse(default=recorded)
@@ -84,6 +94,8 @@ def _parse(experiment: Experiment[C], arguments: list[str]) -> C:
 def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest) -> int:
     if config.max_minutes is not None:
         stop.limit(config.max_minutes)
+    if config.deterministic:
+        determinism.demand(screen.say)
     if config.keep_memory:
         keep_freed_memory(screen.say)
     cache = use_compile_cache()
@@ -124,6 +136,10 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
         run.log(line)
         screen.record(line)
 
+    tracing = ExitStack()
+    lowerings = tracing.enter_context(choice.recorded())
+    if config.deterministic:
+        tracing.enter_context(determinism.operations())
     try:
         result = fit(
             job.model,
@@ -140,6 +156,8 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
             eval_batch_size=config.eval_batch_size,
             start=start,
             policies=job.policies,
+            on_nonfinite=config.on_nonfinite,
+            nonfinite_limit=config.nonfinite_limit,
             log_every=config.log_every,
             steps_per_call=config.steps_per_call,
             accumulate=config.accumulate,
@@ -150,10 +168,19 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
             should_stop=stop,
         )
     except NumericalError as error:
+        if error.fault is not None:  # type: ignore[attr-defined]
+            bundle = save_fault(run, error.fault, about)  # type: ignore[attr-defined]
+            error.add_note(f"To repeat that step: make replay BUNDLE={bundle}")
         save(error.progress)  # type: ignore[attr-defined]
         error.add_note(f"That state is in {run.latest_checkpoint()}.")
         raise
+    except jax.errors.JaxRuntimeError as error:
+        refused = determinism.refusal(error) if config.deterministic else None
+        if refused is None:
+            raise
+        raise refused from error
     finally:
+        tracing.close()
         screen.stop()
     if not result.finished:
         save(result.progress)
@@ -163,11 +190,19 @@ def _run(experiment: Experiment[C], config: C, screen: Screen, stop: StopRequest
 
     from experiments.finish import finish  # matplotlib takes half a second to import
 
-    good = finish(experiment, config, job, run, result, str(table), screen)
+    how = sorted({(made.operation, made.lowering) for made in lowerings})
+    good = finish(experiment, config, job, run, result, str(table), screen, how)
     return EXIT_MET if good else EXIT_FAILED
 
 
 _READY = ("imports", "data", "init", "compile")
+
+
+def save_fault(run: RunFolder, fault: Fault, about: dict[str, Any]) -> Path:
+    """Keeps a step that was not finite, to be repeated; returns the folder of the bundle."""
+    path = run.path / "faults" / f"step-{fault.step:08d}"
+    replay.save(path, fault, about)
+    return path
 
 
 def restore_newest(run: RunFolder, job: Job, config: Config, screen: Screen) -> Progress:
@@ -188,7 +223,18 @@ def _restore_from(path: Path, run: RunFolder, job: Job, config: Config) -> Progr
             f"{path}: was trained on other data than {job.train.source} holds.\n"
             "Pass the --data-dir of the run that is resumed."
         )
-    like = jax.eval_shape(
+    like = fresh_state(job, config)
+    policies = about["policies"]
+    kept = {name: like for name in policies if name != SKIP}
+    wanted: dict[str, Any] = {"train_state": like, "kept": kept}
+    tree = checkpoint.restore(path, wanted)
+    run.rewind_log(about["log_lines"])
+    return Progress(tree["train_state"], policies, tree["kept"])
+
+
+def fresh_state(job: Job, config: Config) -> TrainState:
+    """Structure, shapes and dtypes of the job's train state; no arrays."""
+    spec: TrainState = jax.eval_shape(
         lambda: init_train_state(
             job.model,
             job.optimizer,
@@ -197,8 +243,4 @@ def _restore_from(path: Path, run: RunFolder, job: Job, config: Config) -> Progr
             precision=job.precision,
         )
     )
-    policies = about["policies"]
-    wanted = {"train_state": like, "kept": dict.fromkeys(policies, like)}
-    tree = checkpoint.restore(path, wanted)
-    run.rewind_log(about["log_lines"])
-    return Progress(tree["train_state"], policies, tree["kept"])
+    return spec

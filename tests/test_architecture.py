@@ -38,14 +38,21 @@ MAY_IMPORT = {
     "data": ["errors", "typing", "layer", "storage"],
     "compilation": ["data"],
     "process": [],
+    "settings": [],
+    "digest": [],
+    "determinism": ["errors", "functional"],
     "profile": ["errors"],
     "inspect": ["errors", "typing", "layer", "functional", "nn", "api", "features"],
     "checkpoint": ["errors", "storage"],
     "parallel": ["errors"],
     "train": ["errors", "typing", "layer", "nn", "api", "metrics", "optim", "data", "parallel"],
+    "replay": ["errors", "typing", "checkpoint", "train"],
     "report": [],
-    "run": ["errors", "storage", "checkpoint"],
+    "run": ["errors", "settings", "storage", "checkpoint"],
     "interop": ["errors", "typing", "layer"],
+    "doctor": ["losses", "nn", "settings", "data", "compilation", "optim", "train"],
+    "cli": ["errors", "run", "doctor"],
+    "__main__": ["cli"],
 }
 
 
