@@ -40,7 +40,7 @@ def demand(say: Callable[[str], None] = print) -> None:
       ConfigError: devices are in use already, XLA_FLAGS say the opposite, or it is not known
         what this kind of device needs.
     """
-    if getattr(jax.config, "jax_platforms", None) != "cpu":
+    if _platforms() != "cpu":
         flags = os.environ.get("XLA_FLAGS", "")
         wanted = with_flag(flags)
         if wanted != flags and _backend_started() and jax.default_backend() != "cpu":
@@ -110,6 +110,12 @@ def refusal(error: Exception) -> ConfigError | None:
         "Leave --deterministic out, or replace the layer it comes from.\n"
         f"XLA says: {text.strip().splitlines()[0]}"
     )
+
+
+def _platforms() -> str | None:
+    """What JAX_PLATFORMS, or a call of `jax.config.update`, asks for."""
+    platforms: str | None = getattr(jax.config, "jax_platforms", None)
+    return platforms
 
 
 def _backend_started() -> bool:
