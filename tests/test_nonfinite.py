@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcnn import losses, optim, replay, train
+from jaxcnn import losses, optim, replay, report, train
 from jaxcnn.data.batches import epoch_order, train_batch
 from jaxcnn.errors import CheckpointError, ConfigError, NumericalError, explain
 from jaxcnn.train.guard import accept, all_finite, moments
@@ -141,6 +141,14 @@ class TestSkip:
         for way in ("jit", "shard_map"):
             two = poisoned_fit(**settings, devices=jax.devices()[:2], parallel=way)
             assert two.progress.policies == one.progress.policies
+
+
+def test_curves_are_drawn_of_a_log_with_other_lines():
+    """What policies did and which batches were left out has no accuracy."""
+    result = poisoned_fit(bad_inputs=(1,), on_nonfinite="skip", nonfinite_limit=9, epochs=2)
+    policy = {"kind": "policy", "policy": "p", "step": 3, "went_back": True, "rate_factor": 0.1}
+    figure = report.training_curves([*result.history, policy])
+    assert figure.axes
 
 
 class TestRollback:
