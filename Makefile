@@ -12,7 +12,8 @@ FLAGS = $(if $(filter-out auto,$(RESUME)),,$(if $(filter-out auto,$(DATA)),--dat
         $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
         $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
-.PHONY: help train-% look test test-slow test-chaos bench bench-peers bench-scaling profile lint format types clean
+.PHONY: help train-% look doctor repro replay test test-slow test-chaos bench bench-peers bench-scaling profile \
+        lint format types clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -30,6 +31,17 @@ train-%: $(VENV)/installed  ## train an experiment, for example `make train-lene
 look: $(VENV)/installed  ## look inside a trained network: make look RUN=runs/lenet/...
 	@test -n "$(RUN)" || { echo "Pass RUN=, a run folder such as runs/lenet/20261121-121441-0."; exit 2; }
 	@$(BIN)/python -m experiments.look $(RUN) $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
+
+doctor: $(VENV)/installed  ## check versions, devices, caches and data, and train for one step
+	@$(BIN)/python -m jaxcnn doctor $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
+
+repro: $(VENV)/installed  ## run a recorded run again and compare the bits: make repro RUN=runs/lenet/...
+	@test -n "$(RUN)" || { echo "Pass RUN=, a run folder such as runs/lenet/20261121-121441-0."; exit 2; }
+	@$(BIN)/python -m jaxcnn repro $(RUN) $(ARGS)
+
+replay: $(VENV)/installed  ## repeat a step that was not finite: make replay BUNDLE=runs/lenet/.../faults/...
+	@test -n "$(BUNDLE)" || { echo "Pass BUNDLE=, a folder such as runs/lenet/.../faults/step-00000123."; exit 2; }
+	@$(BIN)/python -m jaxcnn replay $(BUNDLE) $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
 
 test: $(VENV)/installed-dev  ## run the fast tests
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup

@@ -12,6 +12,7 @@ from jaxcnn.data import DataName
 from jaxcnn.errors import ConfigError
 from jaxcnn.optim import OptimizerName, RateRule, ScheduleName, Unit
 from jaxcnn.parallel import Parallel
+from jaxcnn.train import OnNonfinite
 from jaxcnn.untrusted import read_json
 
 Preprocess: TypeAlias = Literal["scale", "mean-image", "channel-mean", "standardize"]
@@ -85,6 +86,11 @@ class BaseConfig:
     retries: int = 0
     """When the training loss diverges: go back and try again at a tenth of the rate, this many
     times at most."""
+    on_nonfinite: OnNonfinite = "stop"
+    """What to do about a step that is not finite: stop, skip its batch, or roll back to the last
+    good interval at a tenth of the rate. See docs/faults.md."""
+    nonfinite_limit: int = 3
+    """How often that is done before the training stops after all."""
     label_smoothing: float = 0.0
     """Weight of the uniform distribution in the labels."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -115,6 +121,9 @@ class BaseConfig:
     """In several processes: seconds until all of them must have come."""
     heartbeat: int = 30
     """In several processes: seconds of silence after which one counts as dead, and all end."""
+    deterministic: bool = False
+    """Runs repeat to the bit on a GPU too, where that costs time; a CPU's do anyway. Ends with an
+    error if an operation has no such way."""
     keep_memory: bool = False
     """Whether the process keeps freed memory instead of returning it to the system: faster where
     a call makes few steps, and the process never shrinks. Linux with glibc."""
@@ -136,6 +145,8 @@ class BaseConfig:
     resume: Path | None = None
     """Run folder to go on with; its own settings are used. "auto": the newest run below --out
     with the very settings given, complete or not; a new run if there is none."""
+    like: Path | None = None
+    """Run folder whose settings are the defaults of this new run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +167,7 @@ _UNCHECKED = {
     "download",
     "out",
     "resume",
+    "like",
     "keep",
     "keep_best",
     "save_minutes",
@@ -182,7 +194,7 @@ def resolve(config: C, recipe: Recipe) -> tuple[C, Recipe]:
 def check(config: BaseConfig) -> None:
     """Raises `ConfigError` for numbers that are out of range before anything is loaded."""
     counts = ("epochs", "batch_size", "eval_batch_size", "log_every", "keep", "steps_per_call")
-    for name in (*counts, "accumulate", "reference_batch"):
+    for name in (*counts, "accumulate", "reference_batch", "nonfinite_limit"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected 1 or more.")

@@ -11,6 +11,7 @@ from experiments.config import C, to_json
 from experiments.job import Experiment, Job
 from experiments.screen import Screen
 from jaxcnn import data, metrics, report, storage
+from jaxcnn.digest import digests
 from jaxcnn.run import RunFolder, environment
 from jaxcnn.train import Fit, make_eval_step, make_evaluator
 
@@ -24,8 +25,15 @@ def finish(
     table: str,
     corrupt: Sequence[str],
     screen: Screen,
+    lowerings: Sequence[tuple[str, str]],
 ) -> bool:
     """Evaluates on the test set, writes record, pictures and report, prints the verdict.
+
+    Args:
+      experiment, config, job, run, screen: of the training.
+      result: its end.
+      table: the ledger.
+      lowerings: how operations were computed, (operation, lowering).
 
     Returns:
       False if there is an expected figure and it was not met.
@@ -82,9 +90,12 @@ def finish(
         },
         "prepare": data.to_dict(job.prepare),
         "test": figures,
+        "digest": digests(result.train_state._asdict()),
         "expected": config.expected,
         "met": met,
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
+        "deterministic": config.deterministic,
+        "lowerings": [list(pair) for pair in lowerings],
         "environment": environment(),
     }
     page = report.render(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from jaxcnn import lock
 from jaxcnn.errors import CheckpointError, ConfigError, DamagedCheckpointError, DataError
 from jaxcnn.run import RunFolder
 from jaxcnn.train import Progress, TrainState, init_train_state, network_input
+from jaxcnn.train.nonfinite import SKIP
 
 AUTO = Path("auto")
 """Value of --resume that means: the newest run with the same settings, if there is one."""
@@ -110,7 +112,7 @@ def restore_newest(
                 f"{run.config}: was changed since the run was started: {', '.join(differ)} differ "
                 "from what its checkpoints were trained with.\nPut the old values back."
             )
-        return {"train_state": state, "kept": dict.fromkeys(about["policies"], state)}
+        return {"train_state": state, "kept": kept_states(about["policies"], state)}
 
     tree, about = run.restore_newest(like, screen.say)
     return Progress(tree["train_state"], about["policies"], tree["kept"]), about
@@ -148,6 +150,11 @@ def go_on(
             "order, so results agree to rounding, not bit for bit"
         )
     return progress, about
+
+
+def kept_states(policies: Iterable[str], state: TrainState) -> dict[str, TrainState]:
+    """A state for each policy that keeps one to go back to."""
+    return {name: state for name in policies if name != SKIP}
 
 
 def train_state_spec(job: Job, config: BaseConfig) -> TrainState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,14 +23,15 @@ from experiments.job import Experiment, Job, prepare
 from experiments.resume import AUTO, open_run, train_state_spec
 from experiments.saving import Saver, warn_of_space
 from experiments.screen import Screen
-from jaxcnn import lock
+from jaxcnn import determinism, lock, replay
 from jaxcnn.compilation import use_compile_cache
 from jaxcnn.data import Stream
 from jaxcnn.errors import ConfigError, JaxcnnError, NumericalError, explain
+from jaxcnn.functional.lowering import choice
 from jaxcnn.parallel import all_or_none, gather_texts, is_main, on_main, unreplicate
 from jaxcnn.process import keep_freed_memory
 from jaxcnn.run import RunFolder
-from jaxcnn.train import Fit, StopRequest, fit, stop_on_signals
+from jaxcnn.train import Fault, Fit, StopRequest, fit, stop_on_signals
 
 EXIT_MET, EXIT_FAILED, EXIT_USAGE = 0, 1, 2  # stopped: `StopRequest.status`
 
@@ -61,6 +64,10 @@ def _parse(experiment: Experiment[C], arguments: list[str]) -> C:
     program = f"python -m experiments.{experiment.name}"
     parse = partial(tyro.cli, experiment.config, prog=program, args=arguments)
     config: C = parse()
+    if config.like is not None and config.resume is None:
+        recorded = from_json(experiment.config, RunFolder(config.like).config)
+        fresh = dataclasses.replace(recorded, resume=None, like=None)
+        config = parse(default=fresh)
     if config.resume not in (None, AUTO):
         recorded = from_json(experiment.config, RunFolder(config.resume).config)
         config = parse(default=recorded)
@@ -87,6 +94,8 @@ def _run(
             return ""
 
         on_main(take)  # before the data is read: another process may be writing there
+    if config.deterministic:
+        determinism.demand(screen.say)
     if config.keep_memory:
         keep_freed_memory(screen.say)
     cache = use_compile_cache()
@@ -130,6 +139,10 @@ def _run(
         saver.record(line)
         screen.record(line)
 
+    tracing = ExitStack()
+    lowerings = tracing.enter_context(choice.recorded())
+    if config.deterministic:
+        tracing.enter_context(determinism.operations())
     try:
         result = fit(
             job.model,
@@ -146,6 +159,8 @@ def _run(
             eval_batch_size=config.eval_batch_size,
             start=start,
             policies=job.policies,
+            on_nonfinite=config.on_nonfinite,
+            nonfinite_limit=config.nonfinite_limit,
             log_every=config.log_every,
             steps_per_call=config.steps_per_call,
             accumulate=config.accumulate,
@@ -158,10 +173,21 @@ def _run(
             should_stop=stop,
         )
     except NumericalError as error:
+        found = error.fault  # type: ignore[attr-defined]
+        # Of several processes each has only its own rows of a streamed batch.
+        if found is not None and jax.process_count() == 1:
+            bundle = save_fault(run, found, about)
+            error.add_note(f"To repeat that step: make replay BUNDLE={bundle}")
         saver.save(error.progress)  # type: ignore[attr-defined]
         error.add_note(f"That state is in {run.latest_checkpoint()}.")
         raise
+    except jax.errors.JaxRuntimeError as error:
+        refused = determinism.refusal(error) if config.deterministic else None
+        if refused is None:
+            raise
+        raise refused from error
     finally:
+        tracing.close()
         screen.stop()
     corrupt = _report_input(job, result, screen)
     if not result.finished:
@@ -173,7 +199,8 @@ def _run(
     def end() -> str:
         from experiments.finish import finish  # matplotlib takes half a second to import
 
-        good = finish(experiment, config, job, run, alone, str(table), corrupt, screen)
+        how = sorted({(made.operation, made.lowering) for made in lowerings})
+        good = finish(experiment, config, job, run, alone, str(table), corrupt, screen, how)
         return "met" if good else ""
 
     # What follows is one process's work, on its own devices.
@@ -197,3 +224,10 @@ def _report_input(job: Job, result: Fit, screen: Screen) -> list[str]:
         for path in corrupt:
             screen.say(f"  {path}")
     return corrupt
+
+
+def save_fault(run: RunFolder, fault: Fault, about: dict[str, Any]) -> Path:
+    """Keeps a step that was not finite, to be repeated; returns the folder of the bundle."""
+    path = run.path / "faults" / f"step-{fault.step:08d}"
+    replay.save(path, fault, about)
+    return path

@@ -56,6 +56,10 @@ class Screen:
 
     def record(self, line: Mapping[str, Any]) -> None:
         """Shows a line of the metrics log."""
+        if line["kind"] == "skipped":
+            steps = ", ".join(map(str, line["steps"]))
+            self.say(f"not finite: batch left out at step {steps} ({line['all']} in all)")
+            return
         if line["kind"] == "policy":
             back = f"back to step {line['step']}, " if line["went_back"] else ""
             self.say(f"{line['policy']}: {back}rate factor {line['rate_factor']:g}")

@@ -18,7 +18,7 @@ import numpy as np
 import jaxcnn
 from experiments.config import BaseConfig, to_json
 from experiments.job import Job
-from experiments.resume import Opened
+from experiments.resume import Opened, kept_states
 from experiments.screen import Screen
 from jaxcnn.parallel import detect, from_main, init_distributed, is_main, on_main, require_same
 from jaxcnn.run import RunFolder
@@ -70,7 +70,7 @@ def open_run(here: Callable[[], Opened], like: TrainState) -> Opened:
     run, policies = RunFolder(Path(said["path"])), said["policies"]
     if policies is None:
         return Opened(run, None, said["best"], said["met"])
-    tree: dict[str, Any] = {"train_state": like, "kept": dict.fromkeys(policies, like)}
+    tree: dict[str, Any] = {"train_state": like, "kept": kept_states(policies, like)}
     if is_main():
         start = found[0].start
         assert start is not None  # noqa: S101  (for the type checker)

@@ -17,6 +17,7 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 import platform
 import re
 import subprocess
@@ -28,7 +29,7 @@ from typing import Any
 
 import jax
 
-from jaxcnn import checkpoint, storage
+from jaxcnn import checkpoint, settings, storage
 from jaxcnn.errors import CheckpointError, DamagedCheckpointError, DataError
 from jaxcnn.untrusted import parse_json, read_bytes, read_json
 
@@ -255,8 +256,28 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "backend": jax.default_backend(),
         "devices": [device.device_kind for device in devices],
+        "processor": processor(),
+        "cores": cores(),
+        "variables": settings.variables(),
+        "jax": settings.jax_settings(),
         "git": _git_commit(),
     }
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name: rounding on CPU depends on how wide its registers are."""
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _git_commit() -> str | None:

@@ -41,14 +41,21 @@ MAY_IMPORT = {
     "data": ["errors", "typing", "layer", "untrusted", "storage"],
     "compilation": ["data"],
     "process": [],
+    "settings": [],
+    "digest": [],
+    "determinism": ["errors", "functional"],
     "profile": ["errors"],
     "inspect": ["errors", "typing", "layer", "functional", "nn", "api", "features"],
     "checkpoint": ["errors", "untrusted", "storage"],
     "parallel": ["errors", "functional"],
     "train": ["errors", "typing", "layer", "nn", "api", "metrics", "optim", "data", "parallel"],
+    "replay": ["errors", "typing", "checkpoint", "train"],
     "report": [],
-    "run": ["errors", "untrusted", "storage", "checkpoint"],
+    "run": ["errors", "settings", "untrusted", "storage", "checkpoint"],
     "interop": ["errors", "typing", "layer", "untrusted", "storage"],
+    "doctor": ["losses", "nn", "settings", "data", "compilation", "optim", "train"],
+    "cli": ["errors", "run", "doctor"],
+    "__main__": ["cli"],
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 from jax.test_util import check_grads
 
 import jaxcnn
-from jaxcnn import nn
+from jaxcnn import functional, nn
 from jaxcnn.errors import MissingKeyError, explain
 from tests.catalog import CATALOG, Entry
 
@@ -115,6 +115,19 @@ def test_parameters_are_float32_dicts(entry):
 
 
 def test_analytic_equals_numerical_gradient_in_float64(entry):
+    check_numerically(entry, order=1, modes=["rev"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lowering", ["auto", "xla"])
+def test_second_derivatives_in_float64(entry, lowering):
+    """Of every layer; forwards too where nothing has its gradient written by hand."""
+    forwards = lowering == "xla" and "linen" not in entry.name and "nnx" not in entry.name
+    with functional.lowering(lowering):
+        check_numerically(entry, order=2, modes=["fwd", "rev"] if forwards else ["rev"])
+
+
+def check_numerically(entry, *, order, modes):
     if not entry.small:
         pytest.skip("too large for numerical differences; its layers are checked one by one")
     single = trained(entry)
@@ -134,8 +147,8 @@ def test_analytic_equals_numerical_gradient_in_float64(entry):
 
         for train in (False, True):
             check_grads(
-                lambda p, x, train=train: scalar(p, x, train), (params, x), order=1,
-                modes=["rev"], rtol=1e-6, atol=1e-6, eps=1e-6,
+                lambda p, x, train=train: scalar(p, x, train), (params, x), order=order,
+                modes=modes, rtol=1e-6, atol=1e-6, eps=1e-6,
             )  # fmt: skip
 
 

@@ -64,8 +64,8 @@ def test_analytic_equals_numerical_gradient_in_float64(entry):
         outputs, labels = batch(entry, jnp.float64)
         weights = jnp.asarray([0.3, -1.0, 2.0, 0.7], jnp.float64)
         check_grads(
-            lambda x: jnp.sum(weights * entry.loss(x, labels)), (outputs,), order=1,
-            modes=["rev"], rtol=1e-6, atol=1e-6, eps=1e-6,
+            lambda x: jnp.sum(weights * entry.loss(x, labels)), (outputs,), order=2,
+            modes=["fwd", "rev"], rtol=1e-6, atol=1e-6, eps=1e-6,
         )  # fmt: skip
 
 

@@ -293,7 +293,7 @@ def test_a_scanned_step_holds_no_naive_convolution():
         (lambda x, k: F.conv2d(x, k, stride=2, rounding="floor", impl="winograd"), "needs a 3x3"),
         (lambda x, k: F.conv_relu_pool(x, k, impl="block"), "for 'block' even sizes"),
         (lambda x, k: F.max_pool(x, 2, rounding="floor", impl="gemm"), "use 'auto', 'xla', 'mask'"),
-        (lambda x, k: F.lowering("fast"), "lowering 'fast' is not allowed: use 'auto' or 'xla'"),
+        (lambda x, k: F.lowering("fast"), "lowering 'fast' is not allowed: use 'auto', 'xla'"),
     ],
 )
 def test_errors(call, message):

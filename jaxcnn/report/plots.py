@@ -40,7 +40,7 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set(title=name, xlabel="epoch")
         axes.grid(alpha=0.3)
     loss.set_yscale("log")
-    floor = min([line["accuracy"] for line in history if line["epoch"] >= 1] or [0])
+    floor = min([line["accuracy"] for line in history if line.get("epoch", 0) >= 1] or [0])
     accuracy.set_ylim(max(floor - 0.02, 0), 1.002)
     accuracy.legend(loc="lower right")
     rate.plot(epochs, [line["learning_rate"] for line in train], color=TRAIN_COLOR)

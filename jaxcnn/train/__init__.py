@@ -2,8 +2,10 @@
 
 from jaxcnn.train.control import Monitored, Progress
 from jaxcnn.train.evaluate import make_evaluator, predict
+from jaxcnn.train.fault import Fault, find_fault, largest
 from jaxcnn.train.interrupt import StopRequest, stop_on_signals
 from jaxcnn.train.loop import Fit, fit, network_input
+from jaxcnn.train.nonfinite import OnNonfinite
 from jaxcnn.train.policies import Decision, Policy, ReduceOnPlateau, RetryOnDivergence, StepBack
 from jaxcnn.train.precision import FLOAT32, MIXED, Precision
 from jaxcnn.train.recalibrate import recalibrate
@@ -14,8 +16,10 @@ __all__ = [
     "FLOAT32",
     "MIXED",
     "Decision",
+    "Fault",
     "Fit",
     "Monitored",
+    "OnNonfinite",
     "Policy",
     "Precision",
     "Progress",
@@ -24,8 +28,10 @@ __all__ = [
     "StepBack",
     "StopRequest",
     "TrainState",
+    "find_fault",
     "fit",
     "init_train_state",
+    "largest",
     "make_eval_step",
     "make_evaluator",
     "make_train_step",

@@ -48,7 +48,13 @@ class Progress(NamedTuple):
 
 
 class Control:
-    """Shows values to the policies and carries out what they decide."""
+    """Shows values to the policies and carries out what they decide.
+
+    The loss of an interval of training judges the state at its beginning: the last update has not
+    been looked at yet. So what a policy that watches "train" goes back to is the state before
+    the last good interval; that after it (`_unproven`) is kept once the next one is good too. An
+    evaluation judges the state as it is.
+    """
 
     def __init__(self, policies: Mapping[str, Monitored], start: Progress) -> None:
         unknown = sorted(set(start.policies) ^ set(policies)) if start.policies else []
@@ -65,6 +71,7 @@ class Control:
         self._kept = {
             name: copy_state(start.kept.get(name, start.train_state)) for name in policies
         }
+        self._unproven = copy_state(start.train_state) if self.watches_training else None
 
     @property
     def watches_training(self) -> bool:
@@ -85,6 +92,7 @@ class Control:
           each policy that changed something.
         """
         lines = []
+        before = ts
         for name, monitored in self._monitored.items():
             if monitored.split != split:
                 continue
@@ -95,7 +103,8 @@ class Control:
             if decision.go_back:
                 ts = copy_state(self._kept[name])
             elif decision.keep:
-                self._kept[name] = copy_state(ts)
+                unproven = self._unproven if split == "train" else None
+                self._kept[name] = unproven or copy_state(ts)
             factor = math.prod(entry["factor"] for entry in self._states.values())
             changed = np.float32(factor) != np.asarray(optim.rate_factor(ts.opt_state))
             if decision.go_back or changed:
@@ -109,6 +118,8 @@ class Control:
                         "rate_factor": factor,
                     }
                 )
+        if self._unproven is not None and (split == "train" or ts is not before):
+            self._unproven = copy_state(ts)
         return ts, lines
 
 

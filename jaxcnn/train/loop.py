@@ -23,8 +23,19 @@ from jaxcnn.parallel.plan import Parallel, plan
 from jaxcnn.train.clock import Clock
 from jaxcnn.train.control import Control, Monitored, Progress
 from jaxcnn.train.evaluate import make_evaluator
-from jaxcnn.train.fault import find_fault
+from jaxcnn.train.fault import Fault, find_fault
 from jaxcnn.train.feed import make_feed
+from jaxcnn.train.nonfinite import (
+    SKIP,
+    OnNonfinite,
+    leave_out,
+    left_out,
+    room,
+    stopped,
+    with_context,
+    with_rollback,
+    with_skipped,
+)
 from jaxcnn.train.pace import Pace
 from jaxcnn.train.precision import FLOAT32, Precision, Prepare, as_stored
 from jaxcnn.train.state import TrainState, init_train_state
@@ -65,6 +76,8 @@ def fit(
     eval_batch_size: int = 500,
     start: TrainState | Progress | None = None,
     policies: Mapping[str, Monitored] | None = None,
+    on_nonfinite: OnNonfinite = "stop",
+    nonfinite_limit: int = 3,
     log_every: int = 50,
     steps_per_call: int | None = None,
     accumulate: int = 1,
@@ -107,6 +120,9 @@ def fit(
       policies: by name, what to do when a metric stalls or diverges (`train.ReduceOnPlateau`,
         `StepBack`, `RetryOnDivergence`). Those that watch "train" make the host wait for each
         interval of the log. A policy may go back to an earlier step, which is then repeated.
+      on_nonfinite: what to do about a step that is not finite: "stop", "skip" its batch, or
+        "rollback" to an earlier state at a tenth of the rate; see `train.nonfinite`.
+      nonfinite_limit: how often that is done before the training stops after all.
       log_every: steps of an interval; the metrics of an interval are fetched one interval
         late, so that the device never waits.
       steps_per_call: steps that one call of the compiled program makes, at most; None: as many
@@ -133,8 +149,8 @@ def fit(
 
     Raises:
       ConfigError: a number is out of range, or `start` is ahead of `epochs`.
-      NumericalError: a loss or gradient was not finite; names step and layer. Its attribute
-        `progress` is that from before the step.
+      NumericalError: a step was not finite; names step and layer. Its attribute `progress` is
+        that from before the step, `fault` (a `train.Fault`) is what it takes to repeat it.
     """
     for name, number in (("epochs", epochs), ("log_every", log_every)):
         if not isinstance(number, int) or number < 1:
@@ -149,7 +165,12 @@ def fit(
         spec = network_input(dataset, prepare, augment)
         start = init_train_state(model, optimizer, jax.random.key(seed), spec, precision=precision)
     progress = start if isinstance(start, Progress) else Progress(start, {}, {})
-    control = Control(policies or {}, progress)
+    skipped = layout.replicate(room(on_nonfinite, nonfinite_limit, progress))
+    others = {name: entry for name, entry in progress.policies.items() if name != SKIP}
+    control = Control(
+        with_rollback(on_nonfinite, nonfinite_limit, policies or {}),
+        progress._replace(policies=others),
+    )
     ts = layout.replicate(progress.train_state)  # a copy: the steps consume their input
     step = int(ts.step)
     if step > epochs * per_epoch:
@@ -177,19 +198,20 @@ def fit(
     )
 
     def advance(
-        ts: TrainState, counts: Any, held: Any, key: Key, n: Array
-    ) -> tuple[TrainState, Any, Array]:
-        def one(_: Array, carry: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
-            ts, counts = carry
+        ts: TrainState, counts: Any, skipped: Array, held: Any, key: Key, n: Array
+    ) -> tuple[TrainState, Any, Array, Array]:
+        def one(_: Array, carry: tuple[TrainState, Any, Array]) -> tuple[TrainState, Any, Array]:
+            ts, counts, skipped = carry
             batch = feed.batch(held, ts.step, key, layout.part())
             ts, new = train_step(ts, layout.divide(batch), key)
-            return ts, metrics.add(counts, new)
+            ts, new, skipped = leave_out(ts, new, skipped)
+            return ts, metrics.add(counts, new), skipped
 
         # After a step that was not finite, the rest of an interval makes none: a stream would give
         # them other examples than those of their number.
         n = jnp.where(counts["nonfinite"] > 0, 0, n)
-        ts, counts = jax.lax.fori_loop(0, n, one, (ts, counts))
-        return ts, counts, optim.learning_rate(ts.opt_state)
+        ts, counts, skipped = jax.lax.fori_loop(0, n, one, (ts, counts, skipped))
+        return ts, counts, skipped, optim.learning_rate(ts.opt_state)
 
     held = feed.held(step % (epochs * per_epoch))
     whole_step = make_train_step(
@@ -207,39 +229,47 @@ def fit(
     clock.lap("init")
     run = layout.compile(
         advance,
-        (ts, zero(), held, key, np.int32(1)),
+        (ts, zero(), skipped, held, key, np.int32(1)),
         donate=(0, 1),
-        divided=(2,) if feed.divided else (),
+        divided=(3,) if feed.divided else (),
     )
     del held
     clock.lap("compile")
     on_ready(dict(clock.seconds))
 
     history: list[Record] = []
+    logged = len(left_out(skipped))
+
+    def here() -> Progress:
+        return with_skipped(control.progress(ts), skipped)
 
     def emit(record: Record) -> None:
         history.append(record)
         on_record(record)
 
-    def fault() -> NumericalError:
+    def fault() -> Fault:
         """Repeats the step that was not finite, which changed nothing, to say where."""
         batch = feed.batch(feed.held(int(ts.step)), ts.step, key, (0, 1))
-        where = find_fault(model, loss, ts, batch, key, precision.preparing(prepare))
-        error = NumericalError(
-            f"training stopped at step {int(ts.step)} (epoch {int(ts.step) // per_epoch + 1}): "
-            f"{where} is not finite.\n"
-            "The state before that step was kept. Try a lower learning rate or clip_norm."
-        )
-        error.progress = control.progress(ts)  # type: ignore[attr-defined]
-        return error
+        place = find_fault(model, loss, ts, batch, key, precision.preparing(prepare), optimizer)
+        return Fault(int(ts.step), place, ts, batch, key)
 
-    def report(interval: _Interval) -> Record:
-        """Fetches the counts of an interval and logs them. Raises where they are not finite."""
+    def report(interval: _Interval) -> Record | None:
+        """Fetches the counts of an interval and logs them. Raises where they are not finite.
+
+        Returns None if every batch of the interval was left out.
+        """
+        nonlocal logged
         counts = dict(interval.counts)
         nonfinite = np.asarray(counts.pop("nonfinite")).item()  # host sync here
+        out = left_out(interval.skipped)
+        if out[logged:]:
+            emit({"kind": "skipped", "step": interval.step, "steps": out[logged:], "all": len(out)})
+            logged = len(out)
         if nonfinite and not control.watches_training:
-            raise fault()
+            raise stopped(fault(), here(), per_epoch)
         means = metrics.summarize(counts)
+        if not nonfinite and not means["count"]:
+            return None
         if nonfinite:  # a policy decides; the good steps of the interval do not hide it
             means["loss"] = float("nan")
         now = clock.now()
@@ -263,8 +293,9 @@ def fit(
         try:
             ts, lines = control.see(split, values, ts)
         except NumericalError as error:  # a policy gives up
-            error.progress = control.progress(ts)  # type: ignore[attr-defined]
-            raise
+            nan = split == "train" and math.isnan(values["loss"])
+            found = fault() if nan else None
+            raise with_context(error, here(), found) from None
         for line in lines:
             emit(line)
             if line["went_back"]:
@@ -281,7 +312,7 @@ def fit(
         steps = pace.steps(min(most, feed.most or most))
         held = feed.held(step)
         with pace.watch() as awaited:
-            ts, counts, rate = run(ts, counts, held, key, np.int32(steps))
+            ts, counts, skipped, rate = run(ts, counts, skipped, held, key, np.int32(steps))
             awaited.append(rate)
         if feed.throughput is not None:  # at most two calls under way: memory, and honest times
             before, _ = rate, jax.block_until_ready(before)
@@ -295,18 +326,20 @@ def fit(
             continue
         if pending is not None:
             report(pending)
-        pending = _Interval(step, counts, rate)
+        pending = _Interval(step, counts, rate, skipped)
         counts = zero()
         if epoch_over or stop or save or control.watches_training:
-            here, record = step, report(pending)
+            made, record = step, report(pending)
             pending = None
-            consult("train", record)
-            if step == here and math.isnan(record["loss"]):
-                raise fault()  # no policy took care of it
-            epoch_over = epoch_over and step == here  # not if a policy went back
+            if record is not None:
+                consult("train", record)
+                if step == made and math.isnan(record["loss"]):
+                    raise stopped(fault(), here(), per_epoch)  # no policy took care of it
+            save = save and step == made  # not if a policy went back
+            epoch_over = epoch_over and step == made
         if save:
             clock.lap("train")
-            on_save(control.progress(ts))
+            on_save(here())
             clock.lap("checkpoints")
             clock.reported = clock.now()
         if epoch_over:
@@ -321,7 +354,7 @@ def fit(
             for name, result in results.items():
                 consult(name, result)
             clock.lap("eval")
-            on_epoch(epoch, control.progress(ts))
+            on_epoch(epoch, here())
             clock.lap("checkpoints")
             clock.reported = clock.now()
         if stop:
@@ -330,7 +363,7 @@ def fit(
     feed.close()
     clock.lap("train")
     finished = step >= epochs * per_epoch
-    return Fit(ts, control.progress(ts), finished, history, clock.seconds, feed.throughput)
+    return Fit(ts, here(), finished, history, clock.seconds, feed.throughput)
 
 
 def network_input(
@@ -357,3 +390,4 @@ class _Interval(NamedTuple):
     step: int
     counts: Any
     rate: Array
+    skipped: Array

@@ -17,6 +17,7 @@ from jaxcnn import metrics
 from jaxcnn.api import apply
 from jaxcnn.errors import ConfigError
 from jaxcnn.layer import Layer, subkey
+from jaxcnn.train import guard
 from jaxcnn.train.precision import FLOAT32, Precision, Prepare, as_stored
 from jaxcnn.train.state import TrainState
 from jaxcnn.typing import Array, Batch, Key, Loss, Params, State
@@ -38,9 +39,10 @@ def make_train_step(
 ) -> TrainStep:
     """Makes the pure function `(train_state, batch, key) -> (train_state, counts)`.
 
-    The objective is the mean loss of the rows that `batch.mask` admits. A step whose loss or
-    gradient is not finite changes nothing, not even the step's number, and counts under
-    `nonfinite`: so the state from before the fault is still there to be examined and saved.
+    The objective is the mean loss of the rows that `batch.mask` admits. A step that is not
+    finite, in its loss, its gradient or what it would leave, changes nothing, not even the
+    step's number, and counts under `nonfinite` (see `guard.accept`): so the state from before
+    the fault is still there to be examined and saved.
 
     Args:
       model: the network.
@@ -108,11 +110,7 @@ def make_train_step(
             state,
             opt_state,
         )
-        fine = all_finite((counts["loss_sum"], grads))
-        new = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, ts)
-        counts = jax.tree.map(lambda c: jnp.where(fine, c, jnp.zeros_like(c)), counts)
-        counts["nonfinite"] = jnp.asarray(~fine, jnp.int32)
-        return new, counts
+        return guard.accept(new, ts, counts, grads)
 
     return train_step
 
@@ -166,9 +164,3 @@ def make_eval_step(
         return metrics.classification(per_example, logits, batch.labels, batch.counted, top_k)
 
     return eval_step
-
-
-def all_finite(tree: Any) -> Array:
-    """Whether every entry of every floating leaf is finite: one bool on the device."""
-    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves]))

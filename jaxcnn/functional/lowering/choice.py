@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 
@@ -17,7 +17,7 @@ from jaxcnn.typing import Array
 ConvImpl: TypeAlias = Literal["auto", "xla", "canonical", "gemm", "winograd"]
 PoolImpl: TypeAlias = Literal["auto", "xla", "mask"]
 FusedImpl: TypeAlias = Literal["auto", "xla", "canonical", "gemm", "block"]
-Setting: TypeAlias = Literal["auto", "xla"]
+Setting: TypeAlias = Literal["auto", "xla", "deterministic"]
 
 # Part of the key of JAX's caches: a function that was compiled under one setting is compiled
 # anew under another.
@@ -30,14 +30,18 @@ def lowering(setting: Setting) -> AbstractContextManager[None]:
     Args:
       setting: "auto", by platform and shape; "xla", all by XLA's own operations, whose
         gradients are JAX's. Forward-mode differentiation of a network on CPU needs "xla".
+        "deterministic", as "auto", but without what a GPU adds up in an order of the moment:
+        the gradient of XLA's max pooling (`jaxcnn.determinism`).
 
     >>> from jaxcnn import functional as F
     >>> x = jax.numpy.arange(16.0).reshape(1, 4, 4, 1)
     >>> with F.lowering("xla"):
     ...     _, tangent = jax.jvp(F.max_pool, (x,), (x,))
     """
-    if setting not in ("auto", "xla"):
-        raise ConfigError(f"lowering {setting!r} is not allowed: use 'auto' or 'xla'.")
+    if setting not in get_args(Setting):
+        raise ConfigError(
+            f"lowering {setting!r} is not allowed: use 'auto', 'xla' or 'deterministic'."
+        )
     context: AbstractContextManager[None] = _setting(setting)
     return context
 
@@ -117,6 +121,8 @@ def _gemm_pays(kernel: Array, geometry: Geometry) -> bool:
 def pool_lowering(impl: PoolImpl, windows: tuple[int, ...]) -> str:
     """The lowering of max pooling."""
     if impl == "auto":
+        if _setting.value == "deterministic" and not on_cpu():
+            return "mask"  # XLA's gradient scatters, which GPUs do in no fixed order
         # A slice for each cell: pays off as long as there are few.
         return "mask" if on_cpu() and math.prod(windows) <= 16 else "xla"
     _check(impl, ("xla", "mask"))

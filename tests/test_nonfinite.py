@@ -1,0 +1,244 @@
+"""Steps that are not finite: what is refused, and the three things to do about it."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxcnn import losses, optim, replay, report, train
+from jaxcnn.data.batches import epoch_order, train_batch
+from jaxcnn.errors import CheckpointError, ConfigError, NumericalError, explain
+from jaxcnn.train.guard import accept, all_finite, moments
+from tests.conftest import blobs
+from tests.poison import BATCH, NET, Prepare, dataset, poisoned_fit
+from tests.test_train import fit
+
+
+def bits_equal(one, other):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+class TestGuard:
+    STATE = train.TrainState(
+        jnp.int32(3), {"w": jnp.ones(2)}, {"mean": jnp.zeros(2)}, {"m": jnp.ones(2)}
+    )
+
+    @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
+    @pytest.mark.parametrize("place", ["loss", "grads", "params", "state", "opt_state"])
+    def test_one_bad_number_anywhere_refuses_the_step(self, place, bad):
+        new = jax.tree.map(lambda x: x + 1, self.STATE)
+        counts = {"loss_sum": jnp.float32(2), "count": jnp.float32(4)}
+        grads = {"w": jnp.ones(2)}
+        taken, kept = accept(new, self.STATE, counts, grads)
+        bits_equal(taken, new)
+        assert (float(kept["count"]), int(kept["nonfinite"])) == (4, 0)
+        poison = jnp.asarray([1.0, bad])
+        if place == "loss":
+            counts = counts | {"loss_sum": jnp.float32(bad)}
+        elif place == "grads":
+            grads = {"w": poison}
+        else:
+            tree = dict.fromkeys(getattr(new, place), poison)
+            new = new._replace(**{place: tree})
+        taken, kept = accept(new, self.STATE, counts, grads)
+        bits_equal(taken, self.STATE)
+        assert (float(kept["count"]), int(kept["nonfinite"])) == (0, 1)
+
+    def test_single_numbers_of_an_optimizer_may_be_infinite(self):
+        assert moments({"best": jnp.inf, "m": jnp.ones(3)})[0].shape == (3,)
+        assert bool(all_finite(moments({"best": jnp.float32(jnp.inf), "m": jnp.ones(3)})))
+
+    def test_a_square_that_overflows_is_caught(self, small):
+        """Adam's second moment would be infinite and its update 0: training would stand still."""
+        with pytest.raises(NumericalError, match=r"the optimizer's '.*nu.*' after the update"):
+            fit(
+                small,
+                loss=lambda y, labels: 1e22 * losses.softmax_cross_entropy(y, labels),
+                optimizer=optim.optimizer("adam", 1e-3),
+            )
+
+
+class TestSkip:
+    def by_hand(self, bad_steps, epochs=4):
+        """The loop in plain Python, which leaves out the steps of a list."""
+        optimizer = optax.chain(optim.optimizer("momentum", 0.05), optax.identity())
+        made, key = dataset(bad_steps), jax.random.key(0)
+        step = jax.jit(
+            train.make_train_step(
+                NET, losses.softmax_cross_entropy, optimizer, prepare=Prepare(np.nan)
+            )
+        )
+        ts = train.init_train_state(NET, optimizer, key, (12, 12, 1))
+        images, labels = jnp.asarray(made.images), jnp.asarray(made.labels)
+        skipped = []
+        for number in range(epochs * 5):
+            order = epoch_order(key, number // 5, 80, BATCH)
+            batch = train_batch(
+                images, labels, order, key, epoch=number // 5, position=number % 5, batch_size=BATCH
+            )
+            if np.isnan(np.asarray(Prepare(np.nan)(batch.images))).any():
+                skipped.append(number)
+                ts = ts._replace(step=jnp.int32(number + 1))
+            else:
+                ts, _ = step(ts, batch, key)
+        return ts, skipped
+
+    def test_bad_batches_are_left_out_and_nothing_else_changes(self):
+        wanted, steps = self.by_hand((1, 3))
+        result = poisoned_fit(bad_inputs=(1, 3), on_nonfinite="skip", nonfinite_limit=8)
+        assert steps[:2] == [1, 3]
+        assert len(steps) > 4  # both come in every epoch, sometimes in one batch
+        assert result.finished
+        bits_equal(result.train_state.params, wanted.params)
+        assert int(result.train_state.step) == 20
+        assert result.progress.policies["skip"]["state"]["steps"] == steps
+        lines = [line for line in result.history if line["kind"] == "skipped"]
+        assert [step for line in lines for step in line["steps"]] == steps
+        assert lines[-1]["all"] == len(steps)
+        counted = sum(line["count"] for line in result.history if line["kind"] == "train")
+        assert counted == 4 * 80 - len(steps) * BATCH
+
+    @pytest.mark.parametrize("stop_at", [2, 4, 5, 12])
+    def test_a_stopped_training_goes_on_as_the_whole_one(self, stop_at):
+        settings = {"bad_inputs": (1, 3), "on_nonfinite": "skip", "nonfinite_limit": 8}
+        whole = poisoned_fit(**settings)
+        asked = []
+        first = poisoned_fit(
+            **settings, should_stop=lambda: asked.append(1) or len(asked) >= stop_at
+        )
+        assert int(first.train_state.step) == stop_at
+        second = poisoned_fit(**settings, start=first.progress)
+        bits_equal(second.train_state, whole.train_state)
+        assert second.progress.policies == whole.progress.policies
+
+    def test_it_is_bounded_and_then_names_the_place(self):
+        with pytest.raises(NumericalError, match=r"stopped at step 3 .*: the prepared images") as e:
+            poisoned_fit(bad_inputs=(1, 3), on_nonfinite="skip", nonfinite_limit=1)
+        assert "1 batches had been left out, of steps [1]" in explain(e.value)
+        assert e.value.progress.policies["skip"]["state"]["steps"] == [1]
+        assert int(e.value.progress.train_state.step) == 3
+
+    def test_an_interval_without_any_good_step_has_no_line(self):
+        result = poisoned_fit(
+            bad_inputs=(1,), on_nonfinite="skip", nonfinite_limit=4, log_every=1, epochs=1
+        )
+        steps = [line["step"] for line in result.history if line["kind"] == "train"]
+        assert steps == [1, 3, 4, 5]
+        assert [line["steps"] for line in result.history if line["kind"] == "skipped"] == [[1]]
+
+    def test_going_on_without_it_is_refused(self):
+        progress = poisoned_fit(bad_inputs=(1,), on_nonfinite="skip", epochs=1).progress
+        with pytest.raises(ConfigError, match="left out 1 batches: pass on_nonfinite='skip'"):
+            poisoned_fit(start=progress)
+
+    def test_two_devices_leave_out_the_same(self):
+        settings = {"bad_inputs": (1, 3), "on_nonfinite": "skip", "nonfinite_limit": 8}
+        one = poisoned_fit(**settings)
+        for way in ("jit", "shard_map"):
+            two = poisoned_fit(**settings, devices=jax.devices()[:2], parallel=way)
+            assert two.progress.policies == one.progress.policies
+
+
+def test_curves_are_drawn_of_a_log_with_other_lines():
+    """What policies did and which batches were left out has no accuracy."""
+    result = poisoned_fit(bad_inputs=(1,), on_nonfinite="skip", nonfinite_limit=9, epochs=2)
+    policy = {"kind": "policy", "policy": "p", "step": 3, "went_back": True, "rate_factor": 0.1}
+    figure = report.training_curves([*result.history, policy])
+    assert figure.axes
+
+
+class TestRollback:
+    def test_a_rate_that_is_too_high_is_divided_until_it_works(self, small):
+        wild = {"optimizer": optim.optimizer("sgd", 1e30), "log_every": 5}
+        with pytest.raises(NumericalError):
+            fit(small, **wild)
+        result = fit(small, **wild, on_nonfinite="rollback", nonfinite_limit=40)
+        assert result.finished
+        back = [line for line in result.history if line["kind"] == "policy"]
+        assert [line["policy"] for line in back] == ["rollback"] * len(back)
+        assert [line["rate_factor"] for line in back] == pytest.approx(
+            [0.1**k for k in range(1, len(back) + 1)]
+        )
+        assert back[0]["step"] == 0
+        assert bool(all_finite(result.train_state))
+
+    def test_it_is_bounded_and_names_the_place(self):
+        """Bad data comes again: going back does not help."""
+        with pytest.raises(NumericalError, match=r"diverged again .* after 2 retries") as caught:
+            poisoned_fit(bad_inputs=(3,), on_nonfinite="rollback", nonfinite_limit=2)
+        assert "At step 3 the prepared images is not finite" in explain(caught.value)
+        assert caught.value.fault.step == 3
+        assert bool(all_finite(caught.value.progress.train_state.params))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"on_nonfinite": "ignore"}, "on_nonfinite='ignore' is not allowed: use 'stop', 'skip'"),
+        ({"nonfinite_limit": 0}, "nonfinite_limit=0 is not allowed"),
+        (
+            {"policies": {"skip": train.Monitored(train.ReduceOnPlateau())}},
+            "may not be called 'skip'",
+        ),
+    ],
+)
+def test_bad_settings_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        poisoned_fit(**changes)
+
+
+class TestReplay:
+    @pytest.fixture
+    def fault(self):
+        with pytest.raises(NumericalError) as caught:
+            poisoned_fit("gradient", 7)
+        return caught.value.fault
+
+    def test_a_bundle_holds_the_whole_step(self, fault, tmp_path):
+        replay.save(tmp_path / "step", fault, {"experiment": "lenet"})
+        about = replay.about(tmp_path / "step")
+        assert (about["step"], about["experiment"]) == (7, "lenet")
+        again = replay.load(tmp_path / "step", fault.train_state)
+        bits_equal(again.train_state, fault.train_state)
+        bits_equal(again.batch, fault.batch)
+        assert again.place == fault.place == "the gradient of parameter 'fc/bias'"
+        place = train.find_fault(
+            NET, losses.softmax_cross_entropy, again.train_state, again.batch, again.key,
+            Prepare(np.nan),
+        )  # fmt: skip
+        assert place == fault.place
+        named = [name for name, _ in train.largest(NET, again, Prepare(np.nan))]
+        assert named == ["(input)", "flat", "fc", "poison"]
+
+    def test_it_may_hold_what_no_checkpoint_may(self, fault, tmp_path):
+        params = {**fault.train_state.params, "fc": {"bias": jnp.full(3, jnp.nan)}}
+        params["fc"]["kernel"] = fault.train_state.params["fc"]["kernel"].astype(jnp.bfloat16)
+        bad = fault._replace(train_state=fault.train_state._replace(params=params))
+        replay.save(tmp_path / "bad", bad, {})
+        again = replay.load(tmp_path / "bad", bad.train_state)
+        bits_equal(again.train_state, bad.train_state)
+        assert again.train_state.params["fc"]["kernel"].dtype == jnp.bfloat16
+
+    def test_a_checkpoint_is_no_bundle(self, tmp_path):
+        from jaxcnn import checkpoint
+
+        checkpoint.save(tmp_path / "c", {"a": jnp.ones(1)}, {})
+        with pytest.raises(CheckpointError, match="is a checkpoint, not a replay bundle"):
+            replay.about(tmp_path / "c")
+
+    def test_a_flipped_bit_is_found(self, fault, tmp_path):
+        replay.save(tmp_path / "step", fault, {})
+        file = tmp_path / "step" / "arrays.npz"
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+        with pytest.raises(CheckpointError, match="does not match its SHA-256"):
+            replay.load(tmp_path / "step", fault.train_state)
+
+
+def test_blobs_have_no_bad_pixel():
+    assert blobs(80, seed=1).images.max() < 255
