@@ -18,6 +18,7 @@ from tests.chaos.processes import ROOT
 
 HOLDER = """
 import sys, time
+from pathlib import Path
 from jaxcnn import lock
 with lock.hold(Path(sys.argv[1])):
     print("held", flush=True)
