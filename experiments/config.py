@@ -254,7 +254,10 @@ def from_json(kind: type[C], file: Path) -> C:
                 f"{file}: {name} is {str(values[name])[:80]!r}, expected {expected[name]}."
             )
     config = kind(**made)
-    check(config)
+    try:
+        check(config)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error
     return config
 
 
@@ -279,7 +282,7 @@ def _typed(value: Any, annotation: Any) -> Any:
         fitting = (_typed(value, choice) for choice in get_args(annotation))
         return next((found for found in fitting if found is not _WRONG), _WRONG)
     if annotation is Path:
-        return Path(value) if isinstance(value, str) and "\0" not in value else _WRONG
+        return Path(value) if isinstance(value, str) and value and "\0" not in value else _WRONG
     if annotation is float and type(value) is int:
         return value
     return value if type(value) is annotation else _WRONG

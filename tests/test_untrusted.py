@@ -206,6 +206,13 @@ class TestNpz:
             (changed(entry, b"PK\x01\x03"), "not a usable .npz file"),
             (changed(entry + 20, struct.pack("<L", 9)), "'a': 168 bytes are not there"),
             (changed(entry + 10, b"\x08"), "'a': compressed or encrypted"),
+            *(
+                (changed(entry + 8, bytes([1 << bit])), "'a': compressed or enc")
+                for bit in range(8)
+            ),
+            (changed(len(good) - 14, bytes(8)), "its members end at byte 0, its directory is at"),
+            (good[:entry] + b"gap" + good[entry:], "'a': another member's header stands in"),
+            (b"gap" + good, "'a': overlaps the member before it, or leaves a gap"),
             (changed(len(good) - 10, b"\xff\xff"), "its directory of .* bytes is not there"),
         ):
             with pytest.raises(DataError, match=message):

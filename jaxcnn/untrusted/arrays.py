@@ -33,6 +33,7 @@ _MOST_RANK = 32
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR = struct.Struct("<4sLQL")
+_UTF8 = 0x800  # the one flag that NumPy's archives may have
 _LOCAL = struct.Struct("<4s5H3L2H")
 
 
@@ -95,7 +96,7 @@ def parse_npz(
       error: not what `np.savez` writes for arrays of numbers: damaged, compressed, encrypted,
         with members that overlap, share a name or hold something else.
     """
-    _check_directory(content, where, most_members, error)
+    directory = _directory(content, where, most_members, error)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.infolist()
@@ -110,11 +111,11 @@ def parse_npz(
         here = f"{where}: {name!r}"
         if name in arrays or name == info.filename:
             raise error(f"{here}: expected each member once, and named *.npy.")
-        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & ~_UTF8:
             raise error(f"{here}: compressed or encrypted, expected what np.savez writes.")
         start = _data_start(content, info, here, error)
-        if info.header_offset < end:
-            raise error(f"{here}: overlaps the member before it: damaged.")
+        if info.header_offset != end:
+            raise error(f"{here}: overlaps the member before it, or leaves a gap: damaged.")
         end = start + info.file_size
         if info.compress_size != info.file_size or end > len(content):
             raise error(f"{here}: {info.file_size} bytes are not there: damaged.")
@@ -122,13 +123,16 @@ def parse_npz(
         if zlib.crc32(data) != info.CRC:
             raise error(f"{here}: does not match its CRC-32: damaged.")
         arrays[name] = parse_npy(data, here, error=error)
+    if end != directory:
+        raise error(f"{where}: its members end at byte {end}, its directory is at {directory}.")
     return arrays
 
 
-def _check_directory(
-    content: bytes, where: object, most_members: int, error: type[JaxcnnError]
-) -> None:
-    """Bounds the directory before `zipfile` makes an object of half a kilobyte of each entry."""
+def _directory(content: bytes, where: object, most_members: int, error: type[JaxcnnError]) -> int:
+    """Where the directory begins.
+
+    Bounds it before `zipfile` makes an object of half a kilobyte of each entry.
+    """
     if len(content) < _END.size or content[-_END.size :][:4] != b"PK\x05\x06":
         raise error(f"{where}: not a .npz file, or its end is missing.")
     *_, members, size, _, comment = _END.unpack(content[-_END.size :])
@@ -144,6 +148,7 @@ def _check_directory(
     entries = max(members, content.count(b"PK\x01\x02", tail - size, tail))  # zipfile's own count
     if entries > most_members:
         raise error(f"{where}: {entries} members, expected at most {most_members}.")
+    return int(tail - size)
 
 
 def _data_start(content: bytes, info: zipfile.ZipInfo, here: str, error: type[JaxcnnError]) -> int:

@@ -199,7 +199,9 @@ def _config_judge(path: Path, read: Any, honest: Any) -> bool:
         for name, value in honest.items()
         if value is not None
     )
-    return read == {**there, "out": str(Path(there["out"]))} and kinds_kept
+    for name in ("out", "data_dir", "resume"):  # "a//b" is read as "a/b"
+        there[name] = there[name] and str(Path(there[name]))
+    return read == there and kinds_kept
 
 
 def _make_log(folder: Path) -> Path:
