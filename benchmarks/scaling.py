@@ -35,6 +35,9 @@ from jaxcnn.errors import ConfigError, JaxcnnError, explain
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.json"
 PAGE = ROOT / "docs" / "scaling.md"
 BLOCK = Block("measured")
+LIMIT = 3600.0
+"""Seconds that one process may take."""
+
 TOLERANCE = 1e-3
 """Largest difference that another order of adding up explains, after `STEPS` steps."""
 
@@ -71,7 +74,7 @@ def measure(name: str, devices: int) -> dict[str, Any]:
       BenchmarkError: parameters differ, or more is exchanged than gradients and statistics.
     """
     changes = {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
-    found: dict[str, Any] = run_json(["benchmarks.replicas", name], changes)
+    found: dict[str, Any] = run_json(["benchmarks.replicas", name], changes, limit=LIMIT)
     require(CASES[name].title, found)
     return found
 

@@ -248,7 +248,7 @@ def test_settings_are_checked():
 
 
 def test_the_command_writes_what_it_prints(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(scaling, "run_json", lambda arguments, changes: found())
+    monkeypatch.setattr(scaling, "run_json", lambda *_, limit: found())
     out = tmp_path / "scaling.json"
     status = scaling.main(["--networks", "lenet", "--devices", "8", "--out", str(out)])
     assert status == 0
@@ -261,7 +261,7 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys, monkeypatch):
 
 
 def test_a_wrong_result_ends_the_command(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(scaling, "run_json", lambda arguments, changes: found(difference=1.0))
+    monkeypatch.setattr(scaling, "run_json", lambda *_, limit: found(difference=1.0))
     out = tmp_path / "scaling.json"
     assert scaling.main(["--networks", "lenet", "--devices", "8", "--out", str(out)]) == 1
     assert "the parameters differ" in capsys.readouterr().err
