@@ -64,9 +64,9 @@ def write(entry: Path, splits: Splits) -> None:
         for name, array in arrays.items():
             buffer = io.BytesIO()
             np.save(buffer, array, allow_pickle=False)
-            content = buffer.getbuffer()
+            content = buffer.getvalue()
             digests[name] = hashlib.sha256(content).hexdigest()
-            (folder / f"{name}.npy").write_bytes(content)
+            storage.write_new(folder / f"{name}.npy", content)
         manifest = {
             "format": _FORMAT,
             "names": [splits.train.name, splits.test.name],
