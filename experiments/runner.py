@@ -130,6 +130,12 @@ def _run(
         total = time.perf_counter() - STARTED
         listed = ", ".join(f"{k} {v:.1f} s" for k, v in parts.items() if k in _READY)
         screen.say(f"first step {total:.1f} s after the start ({listed}; {compiled})")
+        if (devices := jax.device_count()) > 1:
+            way = "jit" if config.parallel == "auto" else config.parallel
+            rows = recipe.batch_size
+            screen.say(
+                f"{rows} images a step, {rows // devices} on each of {devices} devices ({way})"
+            )
         steps = recipe.epochs * job.steps_per_epoch
         screen.start(recipe.epochs, steps, 0 if start is None else int(start.train_state.step))
 

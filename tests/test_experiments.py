@@ -188,6 +188,7 @@ def test_two_devices_train_as_one(tmp_path, finished):
     process = start(tmp_path, *arguments(tmp_path, "--parallel", "shard_map"), devices=2)
     screen, _ = process.communicate(timeout=200)
     assert process.returncode == 0, screen
+    assert "32 images a step, 16 on each of 2 devices (shard_map)" in screen
     losses = [
         [
             line["loss"]
