@@ -382,6 +382,7 @@ class TestDownload:
     def mirror(self, tmp_path, tiny, known, monkeypatch):
         import functools
         import http.server
+        import socket
         import threading
 
         import tensorflow_datasets
@@ -396,6 +397,12 @@ class TestDownload:
             ("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))
         )
         threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            socket.create_connection(server.server_address, timeout=5).close()
+        except OSError as error:  # as under `unshare -n`
+            server.shutdown()
+            server.server_close()
+            pytest.skip(f"needs the loopback interface: {error}")
         base = f"http://127.0.0.1:{server.server_port}/"
 
         @dataclasses.dataclass

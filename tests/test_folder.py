@@ -192,6 +192,7 @@ class TestRead:
             (png_head(60_000, 60_000), "too many pixels"),
             (png_head(10_000, 10_000), "too many pixels"),  # where Pillow only warns
             (png_head(8_000, 8_000), "8000 x 8000 pixels, expected at most 50000000"),
+            (png_head(42, 65_311), r"42 x 65311 pixels in \d+ bytes, expected at most 2\d{6}\."),
             (png_head(100, 100), "not a whole JPEG or PNG picture: OSError"),
         ],
     )

@@ -152,10 +152,12 @@ class TestNpy:
             (saved(np.array([(1, 2)], "i4,i4")), "not the header of an array of numbers"),
             (saved(np.zeros(3)).replace(b"<f8", b"<f9"), "the dtype <f9 is unknown"),
             (saved(np.zeros(3)).replace(b"(3,)", b"(4,)"), r"float64\[4\] takes 32 bytes, but 24"),
+            (saved(np.zeros(3)).replace(b"(3,)", b"(3) "), "not the header of an array"),
+            (saved(np.zeros(3)).replace(b"(3,), }", b"(03,),}"), "not the header of an array"),
             (saved(np.zeros(3)) + b"x", "takes 24 bytes, but 25 are there"),
             (saved(np.zeros(3))[:-1], "takes 24 bytes, but 23 are there"),
         ],
-        ids=range(10),
+        ids=range(12),
     )
     def test_what_is_refused(self, content, message):
         with pytest.raises(DataError, match=message.replace("|", r"\|")):

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _MOST_BYTES = 64 << 20
 _MOST_PIXELS = 50_000_000  # below the number at which Pillow warns, so that no warning is passed
+_DENSE = 1_100  # pixels that a byte of a picture may hold: the most that PNG can pack, 8 bits each
+_SPARE_PIXELS = 2_000_000  # and as many more in any file: 40 MB while it is decoded
 _NO_ALPHA = ("1", "L", "P", "RGB", "CMYK")
+_ORIENTATION = 0x0112  # tag of EXIF
 _SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L")
 
 
@@ -137,8 +140,9 @@ class ImageFolder:
           [H, W, 3] uint8.
 
         Raises:
-          CorruptImageError: the file cannot be read, is not a whole JPEG or PNG, or is larger
-            than 64 MiB or 50 million pixels; names the file.
+          CorruptImageError: the file cannot be read, is not a whole JPEG or PNG, is larger than
+            64 MiB or 50 million pixels, or claims more pixels than its size can hold; names the
+            file.
         """
         path = Path(self.source, self.paths[index])
         try:
@@ -241,10 +245,16 @@ def decode(content: bytes, path: Path) -> NDArray[np.uint8]:
                 raise CorruptImageError(
                     f"{path}: {width} x {height} pixels, expected at most {_MOST_PIXELS}."
                 )
+            if width * height > _SPARE_PIXELS + _DENSE * len(content):
+                raise CorruptImageError(
+                    f"{path}: {width} x {height} pixels in {len(content)} bytes, expected at most "
+                    f"{_SPARE_PIXELS + _DENSE * len(content)}."
+                )
             image.load()
             upright: Image.Image = image
             with contextlib.suppress(Exception):  # whatever the EXIF parser trips over
-                upright = ImageOps.exif_transpose(image)
+                if image.getexif().get(_ORIENTATION, 1) != 1:  # or it would copy the picture
+                    upright = ImageOps.exif_transpose(image)
             return _rgb(upright)
     except (CorruptImageError, MemoryError):
         raise
@@ -269,4 +279,4 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode not in _NO_ALPHA or "transparency" in image.info:
         front = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", front.size, "white"), front)
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))

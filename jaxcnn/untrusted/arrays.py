@@ -22,12 +22,13 @@ from jaxcnn.errors import JaxcnnError
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEAD = len(_MAGIC) + 2
+_SIZE = rb"(?:0|[1-9]\d{0,17})"
 _HEADER = re.compile(
-    rb"\{'descr': '([<|=>])([a-zA-Z])(\d{0,4})', 'fortran_order': (True|False), "
-    rb"'shape': \(((?:\d{1,18}, ?)*(?:\d{1,18})?)\), \} *\n"
+    rb"\{'descr': '([<|>])([a-zA-Z])(\d{0,4})', 'fortran_order': (True|False), "
+    rb"'shape': \((|%s,|%s(?:, %s)+)\), \} *\n" % (_SIZE, _SIZE, _SIZE)
 )
 _MOST_HEADER = 10_000  # NumPy's own limit
-_NUMBERS = "?biufc"  # "O" holds pickles; text, dates and records are no data of a network
+_NUMBERS = "biufc"  # "O" holds pickles; text, dates and records are no data of a network
 _MOST_RANK = 32
 
 _END = struct.Struct("<4s4H2LH")

@@ -258,6 +258,7 @@ def _linked_class(path: Path) -> None:
 for _name, _make, _words in (
     ("a picture of 50,000 x 50,000", content(png_head(50_000, 50_000)), "too many pixels"),
     ("a picture of 8,000 x 8,000", content(png_head(8_000, 8_000)), "expected at most 50000000"),
+    ("a picture of 40 Mpx in 100 bytes", content(png_head(8_000, 5_000)), "pixels in [0-9]+ bytes"),
     ("a picture with a text bomb", content(_text_bomb()), "not a whole JPEG or PNG"),
     ("a picture of zero length", content(b""), "not a whole JPEG or PNG"),
     (
