@@ -25,6 +25,7 @@ class Case:
       batch: rows of a step, all devices together.
       run: whether steps are made; else the step is only compiled, which needs no memory.
       devices: numbers of virtual devices.
+      tolerance: largest difference that another order of adding up explains, after `STEPS` steps.
     """
 
     title: str
@@ -33,11 +34,14 @@ class Case:
     batch: int = 16
     run: bool = True
     devices: tuple[int, ...] = DEVICES
+    tolerance: float = 1e-5
 
 
 CASES = {
     "lenet": Case("LeNet-5", "lenet5", (28, 28, 1)),
-    "resnet20": Case("ResNet-20", "resnet20", (32, 32, 3)),
+    # Biases of batch norm start at 0 and move by some 1e-4; rounding in float32 moves them by
+    # 5e-6. In float64 the difference is 3e-15: see docs/scaling.md.
+    "resnet20": Case("ResNet-20", "resnet20", (32, 32, 3), tolerance=0.1),
     "alexnet-small": Case("AlexNet, 67x67 images", "alexnet", (67, 67, 3)),
     "alexnet": Case("AlexNet, 227x227 images", "alexnet", (227, 227, 3), run=False, devices=(8,)),
 }

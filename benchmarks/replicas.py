@@ -33,7 +33,14 @@ class Compiled(NamedTuple):
 
 
 def compile_step(
-    model: Layer, shape: tuple[int, ...], batch: int, way: Any, devices: int, *, abstract: bool
+    model: Layer,
+    shape: tuple[int, ...],
+    batch: int,
+    way: Any,
+    devices: int,
+    *,
+    abstract: bool,
+    dtype: Any = jnp.float32,
 ) -> Compiled:
     """Compiles a step of plain SGD, whose last `MASKED` rows do not count.
 
@@ -44,6 +51,7 @@ def compile_step(
       way: of `parallel.plan`.
       devices: how many of the process's devices take part.
       abstract: whether arguments are only shapes.
+      dtype: of parameters and images.
     """
     layout = plan(way, batch, jax.devices()[:devices])
     optimizer = optim.optimizer("sgd", RATE)
@@ -62,6 +70,9 @@ def compile_step(
         key = jax.random.key(0)
         ts = train.init_train_state(model, optimizer, key, shape)
         images = jax.random.normal(jax.random.key(1), (batch, *shape), jnp.float32)
+        ts, images = jax.tree.map(
+            lambda x: x.astype(dtype) if x.dtype == jnp.float32 else x, (ts, images)
+        )
         return ts, images, jnp.arange(batch, dtype=jnp.int32) % 10, key
 
     made = jax.eval_shape(arguments) if abstract else layout.replicate(arguments())

@@ -22,7 +22,7 @@ from typing import Any
 import tyro
 
 from benchmarks.block import Block
-from benchmarks.cases import CASES, DEVICES, STEPS, WAYS
+from benchmarks.cases import CASES, DEVICES, STEPS, WAYS, Case
 from benchmarks.collectives import sent_bytes
 from benchmarks.machine import versions
 from benchmarks.process import ROOT, run_json
@@ -37,9 +37,6 @@ PAGE = ROOT / "docs" / "scaling.md"
 BLOCK = Block("measured")
 LIMIT = 3600.0
 """Seconds that one process may take."""
-
-TOLERANCE = 1e-3
-"""Largest difference that another order of adding up explains, after `STEPS` steps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,22 +72,22 @@ def measure(name: str, devices: int) -> dict[str, Any]:
     """
     changes = {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
     found: dict[str, Any] = run_json(["benchmarks.replicas", name], changes, limit=LIMIT)
-    require(CASES[name].title, found)
+    require(CASES[name], found)
     return found
 
 
-def require(title: str, found: Json) -> None:
+def require(case: Case, found: Json) -> None:
     """Checks what must hold on any number of devices.
 
     Raises:
       BenchmarkError: it does not.
     """
     for way, row in found["ways"].items():
-        place = f"{title}, {way} on {found['devices']} devices"
-        if row["difference"] is not None and not row["difference"] <= TOLERANCE:
+        place = f"{case.title}, {way} on {found['devices']} devices"
+        if row["difference"] is not None and not row["difference"] <= case.tolerance:
             raise BenchmarkError(
                 f"{place}: after {STEPS} steps the parameters differ from one device's by "
-                f"{row['difference']:.1e}, more than rounding explains ({TOLERANCE:g})."
+                f"{row['difference']:.1e}, more than rounding explains ({case.tolerance:g})."
             )
         if set(row["operations"]) - {"all-reduce"}:
             raise BenchmarkError(

@@ -223,11 +223,11 @@ def found(devices=8, **changes):
     ],
 )
 def test_what_must_hold(changes, message):
-    scaling.require("LeNet-5", found())
-    scaling.require("AlexNet", found(difference=None))
-    scaling.require("LeNet-5", found(devices=1, operations={}, missing=[10]))
+    scaling.require(CASES["lenet"], found())
+    scaling.require(CASES["alexnet"], found(difference=None))
+    scaling.require(CASES["lenet"], found(devices=1, operations={}, missing=[10]))
     with pytest.raises(BenchmarkError, match=message):
-        scaling.require("LeNet-5", found(**changes))
+        scaling.require(CASES["lenet"], found(**changes))
 
 
 def test_the_table():

@@ -164,7 +164,7 @@ def test_the_results_are_whole_and_hold():
         case = scaling.CASES[name]
         assert [found["devices"] for found in by_devices] == list(case.devices)
         for found in by_devices:
-            scaling.require(case.title, found)
+            scaling.require(case, found)
             for row in found["ways"].values():
                 assert (row["difference"] is not None) is case.run
                 if found["devices"] > 1:
