@@ -8,7 +8,6 @@ for similar, and what moving an image changes. The functions are in `jaxcnn.insp
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,8 @@ from matplotlib.figure import Figure
 
 import jaxcnn
 from experiments.config import BaseConfig, from_json
-from experiments.job import Experiment, Job, prepare
+from experiments.find import find_experiment
+from experiments.job import Job, prepare
 from experiments.pictures import png
 from experiments.resume import restore_newest
 from experiments.runner import EXIT_FAILED, EXIT_MET
@@ -235,8 +235,8 @@ def load(settings: Settings, screen: Screen) -> Trained:
     run = RunFolder(settings.run)
     name = settings.run.resolve().parent.name
     try:
-        experiment: Experiment[Any] = importlib.import_module(f"experiments.{name}").EXPERIMENT
-    except (ImportError, AttributeError) as error:
+        experiment = find_experiment(name)
+    except ConfigError as error:
         raise ConfigError(
             f"{settings.run}: is no run folder of an experiment: expected runs/NAME/TIME-SEED."
         ) from error

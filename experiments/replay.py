@@ -7,15 +7,14 @@ which are the first that are not finite.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import sys
 from pathlib import Path
-from typing import Any
 
 import tyro
 
 from experiments.config import Config, from_json
-from experiments.job import Experiment, prepare
+from experiments.find import find_experiment
+from experiments.job import prepare
 from experiments.resume import train_state_spec
 from experiments.runner import EXIT_FAILED, EXIT_MET
 from experiments.screen import Screen
@@ -47,9 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _repeat(settings: Settings, screen: Screen) -> int:
     about = replay.about(settings.bundle)
-    experiment: Experiment[Any] = importlib.import_module(
-        f"experiments.{about['experiment']}"
-    ).EXPERIMENT
+    experiment = find_experiment(about["experiment"])
     run = RunFolder(settings.bundle.resolve().parent.parent)
     config: Config = from_json(experiment.config, run.config)
     if settings.data_dir is not None:

@@ -110,15 +110,20 @@ class RunFolder:
         storage.append_line(self.metrics, json.dumps(_finite(line), allow_nan=False))
 
     def history(self) -> list[dict[str, Any]]:
-        """The lines of the metrics log.
+        """The lines of the metrics log, but for half a line that a kill may have left at its end.
 
         Raises:
           DataError: the log cannot be read, or a line is no JSON object; names it.
         """
-        return [
-            parse_json(line.decode(errors="replace"), f"{self.metrics}:{number}", error=DataError)
-            for number, line in enumerate(self._lines(), start=1)
-        ]
+        lines = []
+        for number, line in enumerate(self._lines(), start=1):
+            where = f"{self.metrics}:{number}"
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                raise DataError(f"{where}: not usable JSON: not UTF-8: {error}.") from error
+            lines.append(parse_json(text, where, error=DataError))
+        return lines
 
     def read_record(self) -> dict[str, Any]:
         """The record of versions, device, data and figures.

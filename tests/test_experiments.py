@@ -18,11 +18,13 @@ import pytest
 
 from experiments import lenet
 from experiments.config import from_json, to_json
+from experiments.find import find_experiment
 from experiments.lenet import EXPERIMENT, LeNetConfig
 from experiments.runner import main
 from jaxcnn.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.xdist_group("experiments")  # one short training for all of them
 
 
 @pytest.fixture(autouse=True)
@@ -117,17 +119,16 @@ def test_the_report_holds_its_pictures_and_asks_for_nothing_else(finished):
     assert "61,706" in page
 
 
-def test_a_figure_that_is_not_met_is_status_1(tmp_path):
-    process = start(tmp_path, *arguments(tmp_path, "--expected", "1.0", "--epochs", "1"))
-    screen, _ = process.communicate(timeout=200)
-    assert process.returncode == 1
+def test_a_figure_that_is_not_met_is_status_1(tmp_path, capsys):
+    given = arguments(tmp_path, "--expected", "1.0", "--epochs", "1")
+    assert main(EXPERIMENT, given) == 1
+    screen = capsys.readouterr().out
     assert "expected >= 100.00 %: NOT MET" in screen
     assert json.loads((only_run(tmp_path) / "record.json").read_text())["met"] is False
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow  # tests/chaos/test_sigterm.py is the fast one
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, number):
     long = arguments(tmp_path, "--epochs", "6")
     whole = start(tmp_path, *long)
@@ -317,6 +318,7 @@ def test_fitted_statistics_are_stored_with_the_run(tmp_path, capsys, preprocess)
     np.testing.assert_allclose(np.asarray(fitted.mean), mean, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_policies_are_settings(tmp_path, capsys):
     given = ["--plateau", "step-back", "--validation", "100", "--retries", "2", "--epochs", "2"]
     status, err = run_main(capsys, *arguments(tmp_path, *given))
@@ -414,6 +416,13 @@ class TestResume:
         config = LeNetConfig(rate=1, data_dir=Path("x"), max_minutes=1.5, variant="1998")
         (tmp_path / "config.json").write_text(json.dumps(to_json(config)))
         assert from_json(LeNetConfig, tmp_path / "config.json") == config
+
+
+@pytest.mark.parametrize("name", ["os", "../lenet", "lenet.main", "look", "", 3])
+def test_only_experiments_are_found_by_name(name):
+    assert find_experiment("lenet") is EXPERIMENT
+    with pytest.raises(ConfigError, match=r"there is no experiment .*'make help' lists them"):
+        find_experiment(name)
 
 
 def test_the_network_fits_the_image():

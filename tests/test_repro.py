@@ -194,6 +194,7 @@ def test_a_run_that_does_not_repeat_says_why(run):
     assert "environment.jax.jax_disable_most_optimizations: True, was False" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_fault_is_kept_and_can_be_replayed(tmp_path):
     done = start(
         "experiments.lenet", "--data", "digits", "--epochs", "1", "--optimizer", "sgd",
@@ -211,6 +212,7 @@ def test_a_fault_is_kept_and_can_be_replayed(tmp_path):
     assert start("jaxcnn", "replay", bundle).returncode == 1
 
 
+@pytest.mark.slow  # tests/test_nonfinite.py has the same in fit
 def test_bad_steps_may_be_skipped_or_rolled_back_from(tmp_path):
     """The first epoch's rate is far too high: rolling back finds one that is not."""
     given = ("--data", "digits", "--epochs", "1", "--optimizer", "sgd", "--rate", "1e30")

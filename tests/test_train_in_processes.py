@@ -13,6 +13,7 @@ from tests.processes import finish, free_address, member, start
 from tests.train_in_processes import fit, named
 
 WAYS = ("jit", "shard_map", "pmap")
+pytestmark = pytest.mark.xdist_group("processes")  # one pair of processes for all
 
 
 @pytest.fixture(scope="module")

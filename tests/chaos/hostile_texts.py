@@ -90,9 +90,9 @@ for _name, _kind, _make, _words in (
     ("a record nested 10^5 deep", "record", content('{"a":' * DEEP), "nested deeper"),
     ("a log of lists", "metrics", content("[1]\n[2]\n"), "metrics.jsonl:1: not usable"),
     (
-        "a log cut in a line",
+        "a log with half a line inside",
         "metrics",
-        content('{"step": 1}\n{"st'),
+        content('{"step": 1}\n{"st\n{"step": 3}\n'),
         "metrics.jsonl:2: not usable",
     ),
 ):
