@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxcnn import data, losses, nn, optim, train
 from jaxcnn.data import Dataset
-from jaxcnn.parallel import init_distributed, is_main, unreplicate
+from jaxcnn.parallel import from_main, init_distributed, is_main, unreplicate
 
 MODEL = nn.chain(
     conv=nn.Conv(4, 3), norm=nn.BatchNorm(), act=nn.relu, pool=nn.MaxPool(2),
@@ -53,9 +53,23 @@ def named(tree) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
+def check_sending() -> None:
+    """Process 0's arrays reach all bit for bit: scalars, negative zero, NaN, bfloat16."""
+    mine = {
+        "scalar": np.int32(7),
+        "odd": np.array([[-0.0, np.nan, 1e-45]], np.float32),
+        "half": np.arange(3).astype(jax.numpy.bfloat16),
+    }
+    got = from_main(mine if is_main() else jax.tree.map(np.zeros_like, mine))
+    for name, array in mine.items():
+        assert got[name].shape == array.shape, name
+        assert got[name].tobytes() == array.tobytes(), name
+
+
 def main() -> None:
     out, ways = Path(sys.argv[1]), sys.argv[2:]
     init_distributed(timeout=60, heartbeat=10)
+    check_sending()
     for way in ways:
         result = fit(way)
         for leaf in jax.tree.leaves(result.train_state):

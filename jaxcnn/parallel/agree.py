@@ -128,10 +128,9 @@ def from_main(tree: Tree) -> Tree:
 
     def send(array: Any) -> NDArray[Any]:
         # As bytes: JAX adds zeros up to it, and -0.0 + 0.0 would be +0.0.
-        host = np.ascontiguousarray(array)
-        raw = multihost_utils.broadcast_one_to_all(
-            host.reshape(-1).view(np.uint8), is_source=is_main()
-        )
+        host = np.asarray(array)
+        flat = np.ascontiguousarray(host.reshape(-1)).view(np.uint8)
+        raw = multihost_utils.broadcast_one_to_all(flat, is_source=is_main())
         return np.asarray(raw).view(host.dtype).reshape(host.shape)
 
     sent: Tree = jax.tree.map(send, tree)
