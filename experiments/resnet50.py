@@ -2,9 +2,9 @@
 
 Command:   make train-resnet50 DATA_DIR=folder  (settings: python -m experiments.resnet50 --help)
            The folder is as for AlexNet: train/CLASS/NAME.jpg and val/CLASS/NAME.jpg.
-Recipe:    Goyal et al. 2017: 90 epochs, batch 256, Nesterov momentum 0.9, rate 0.1, L2 1e-4, five
-           epochs of warm-up; a cosine instead of their three steps. For another batch size
-           choose another rate: nothing scales it silently.
+Recipe:    Goyal et al. 2017: 90 epochs, batch 256, Nesterov momentum 0.9, rate 0.1, L2 1e-4; their
+           five epochs of warm-up with ARGS="--warmup 5"; a cosine instead of their three steps.
+           For another batch size see --rate-rule: nothing scales the rate silently.
 Expected:  none is stated: training on ImageNet was not run by this project. Goyal et al. report
            76.4 % of the validation pictures (one centre crop). Pass --expected for a figure.
 """
@@ -26,8 +26,6 @@ from jaxcnn.layer import Layer
 class ResNet50Config(FolderConfig):
     """ResNet-50 on a folder of pictures."""
 
-    warmup: float | None = 5.0
-    """Length of the linear warm-up, in --unit. None: an epoch, at most a tenth of the training."""
     preprocess: Preprocess = "standardize"
     """From stored pixels to input: pixels / 255 less each channel's mean, over its deviation."""
     eval_batch_size: int = 128

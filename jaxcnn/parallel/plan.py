@@ -61,6 +61,15 @@ class Plan:
         return len({device.process_index for device in self.mesh.devices.flat})
 
     @property
+    def one_at_a_time(self) -> bool:
+        """Whether a program must be done before the next one is started.
+
+        The CPU devices of a process share a pool of threads. Two programs that both exchange
+        something can then wait for each other until XLA aborts the process, 40 s later.
+        """
+        return self.devices > 1 and self.mesh.devices.flat[0].platform == "cpu"
+
+    @property
     def axis_name(self) -> str | None:
         """What the step is told: the name of the axis, or None where it sees the whole batch."""
         return None if self.way == "jit" else AXIS

@@ -94,6 +94,8 @@ def _over_stream(eval_step: EvalStep, stream: Stream, layout: Plan) -> Evaluator
                 zero = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
                 counts = layout.replicate(zero)
             counts = count(counts, params, state, batch)
+            if layout.one_at_a_time:
+                jax.block_until_ready(counts)
         assert counts is not None  # noqa: S101  (an image folder is never empty)
         return counts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import jax
@@ -39,7 +40,21 @@ def moments(opt_state: Any) -> list[Array]:
     return [leaf for leaf in jax.tree.leaves(opt_state) if jnp.ndim(leaf)]
 
 
+_AT_ONCE = 6  # arrays that one reduction reads
+
+
 def all_finite(tree: Any) -> Array:
-    """Whether every entry of every floating leaf is finite: one bool on the device."""
-    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves]))
+    """Whether every entry of every floating leaf is finite: one bool on the device.
+
+    Arrays of one shape, such as a parameter, its gradient and its moment, are looked at together:
+    for a small network the number of reductions is what costs.
+    """
+    by_shape: dict[tuple[int, ...], list[Array]] = {}
+    for leaf in jax.tree.leaves(tree):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            by_shape.setdefault(jnp.shape(leaf), []).append(jnp.isfinite(leaf))
+    fine = []
+    for masks in by_shape.values():
+        for start in range(0, len(masks), _AT_ONCE):
+            fine.append(jnp.all(reduce(jnp.logical_and, masks[start : start + _AT_ONCE])))
+    return jnp.all(jnp.stack(fine))

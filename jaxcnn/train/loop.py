@@ -314,6 +314,8 @@ def fit(
         with pace.watch() as awaited:
             ts, counts, skipped, rate = run(ts, counts, skipped, held, key, np.int32(steps))
             awaited.append(rate)
+        if layout.one_at_a_time:
+            jax.block_until_ready(ts)
         if feed.throughput is not None:  # at most two calls under way: memory, and honest times
             before, _ = rate, jax.block_until_ready(before)
         step += steps
