@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import chex
 import jax
 import numpy as np
@@ -122,6 +124,7 @@ def test_a_batch_that_is_not_finite_is_named_by_its_own_step(pictures):
         pytest.raises(NumericalError, match=r"at step 1 .*the prepared images"),
     ):
         fit(stream, prepare=prepare, log_every=3)
+    assert "prefetch" not in {thread.name for thread in threading.enumerate()}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Literal
 
@@ -104,6 +104,7 @@ class Stream:
         self._number = 0  # of the batch it gives next
         self._lock = threading.Lock()  # `prefetch` draws in a thread of its own
         self._closed = False
+        self._ends: list[Callable[[], None]] = []
 
     @property
     def steps(self) -> int:
@@ -251,8 +252,14 @@ class Stream:
         if ready is not None:
             ready.close()
 
+    def at_close(self, end: Callable[[], None]) -> None:
+        """Has `end` called first when the stream is closed, so that threads stop drawing."""
+        self._ends.append(end)
+
     def close(self) -> None:
         """Ends the workers and waits for them. A thread that draws a batch gets it first."""
+        while self._ends:
+            self._ends.pop()()
         with self._lock:
             self._closed = True
             self._stop()

@@ -159,6 +159,7 @@ class _Streamed:
         self._augment, self._mix = augment, mix
         self._latest: tuple[int, Any] = (-2, None)  # a step and its batch
         self._ready: Any = None
+        stream.at_close(self.close)  # where an error ends the training, nobody else would
 
     def held(self, step: int) -> Any:
         latest, batch = self._latest
