@@ -11,8 +11,9 @@ import json
 import os
 import platform
 import sys
-from pathlib import Path
 from typing import Any
+
+from jaxcnn.run import cores, processor
 
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "equinox", "keras", "torch")
 SETTINGS = ("JAX_", "XLA_", "MALLOC_", "OMP_", "MKL_", "KMP_", "CUDA_", "NVIDIA_TF32", "LD_PRELOAD")
@@ -33,23 +34,6 @@ def versions() -> dict[str, str]:
 def settings() -> dict[str, str]:
     """Environment variables that are known to change speed."""
     return {k: v for k, v in sorted(os.environ.items()) if k.startswith(SETTINGS)}
-
-
-def processor(cpuinfo: str = "/proc/cpuinfo") -> str:
-    """The processor's name."""
-    path = Path(cpuinfo)
-    if path.exists():
-        for line in path.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def main(names: list[str]) -> None:

@@ -19,34 +19,14 @@ from jaxcnn import data, losses, nn, optim, train
 from jaxcnn.errors import ConfigError
 from jaxcnn.parallel import plan, replicate, unreplicate
 from jaxcnn.typing import Batch
+from tests.train_in_processes import MODEL, settings
 
 WAYS = ("jit", "shard_map", "pmap")
-MODEL = nn.chain(
-    conv=nn.Conv(4, 3), norm=nn.BatchNorm(), act=nn.relu, pool=nn.MaxPool(2),
-    drop=nn.SpatialDropout(0.2), flatten=nn.Flatten(), drop2=nn.Dropout(0.3), fc=nn.Dense(3),
-)  # fmt: skip
 
 
 def fit(dataset, parallel, devices, **changes):
-    settings = {
-        "loss": losses.softmax_cross_entropy,
-        "optimizer": optim.optimizer("sgd", 0.05),
-        "epochs": 2,
-        "batch_size": 16,  # of 150 examples: the last batch has 6
-        "seed": 3,
-        "prepare": data.Scale(),
-        "augment": data.Shift(1),
-        "log_every": 4,
-        "evaluate_on": {"test": dataset.take(range(45), "test")},
-        "eval_batch_size": 12,
-    }
-    return train.fit(
-        MODEL,
-        dataset,
-        parallel=parallel,
-        devices=jax.devices()[:devices],
-        **{**settings, **changes},
-    )
+    given = {**settings(dataset.take(range(45), "test")), **changes}
+    return train.fit(MODEL, dataset, parallel=parallel, devices=jax.devices()[:devices], **given)
 
 
 @pytest.fixture(scope="module")

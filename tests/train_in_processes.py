@@ -31,21 +31,25 @@ def examples(count: int, seed: int) -> Dataset:
     return Dataset("squares", images, labels, ("a", "b", "c"), "made by the tests")
 
 
-def fit(parallel: str, **changes) -> train.Fit:
-    settings = {
+def settings(test: Dataset) -> dict:
+    """Of `train.fit`, for 150 examples: the last batch of an epoch has 6."""
+    return {
         "loss": losses.softmax_cross_entropy,
         "optimizer": optim.optimizer("sgd", 0.05),
         "epochs": 2,
-        "batch_size": 16,  # of 150 examples: the last batch has 6
+        "batch_size": 16,
         "seed": 3,
         "prepare": data.Scale(),
         "augment": data.Shift(1),
         "log_every": 4,
-        "evaluate_on": {"test": examples(45, 2)},
+        "evaluate_on": {"test": test},
         "eval_batch_size": 12,
-        "parallel": parallel,
     }
-    return train.fit(MODEL, examples(150, 1), **{**settings, **changes})
+
+
+def fit(parallel: str, **changes) -> train.Fit:
+    given = {**settings(examples(45, 2)), "parallel": parallel, **changes}
+    return train.fit(MODEL, examples(150, 1), **given)
 
 
 def named(tree) -> dict[str, np.ndarray]:
