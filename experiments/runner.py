@@ -108,7 +108,6 @@ def _run(
     screen.say(f"\n{table}\n")
 
     times = {"imports": imported - STARTED, "data": loaded - imported}
-    compiled = cache.summary() if cache else "compiled programs are not cached"
     held.callback(job.close)
     opened = team.open_run(
         lambda: open_run(experiment, config, job, screen, held), train_state_spec(job, config)
@@ -129,6 +128,7 @@ def _run(
         parts = {**times, **seconds}
         total = time.perf_counter() - STARTED
         listed = ", ".join(f"{k} {v:.1f} s" for k, v in parts.items() if k in _READY)
+        compiled = cache.summary() if cache else "compiled programs are not cached"
         screen.say(f"first step {total:.1f} s after the start ({listed}; {compiled})")
         if (devices := jax.device_count()) > 1:
             way = "jit" if config.parallel == "auto" else config.parallel

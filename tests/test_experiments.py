@@ -219,7 +219,8 @@ def test_ctrl_c_before_training_ends_quietly(tmp_path):
     screen, _ = process.communicate(timeout=60)
     assert process.returncode != 0
     if process.returncode == 130:  # it may have been importing still
-        assert "Traceback" not in screen
+        # Inside a callback of the garbage collector Python shows an exception and goes on.
+        assert "Traceback" not in screen or "Exception ignored in" in screen
 
 
 def run_main(capsys, *given) -> tuple[int, str]:
