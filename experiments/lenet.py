@@ -12,9 +12,9 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from experiments.config import Config, Recipe
-from experiments.job import Experiment
-from experiments.runner import main
+from experiments.harness.config import Config, Recipe
+from experiments.harness.job import Experiment
+from experiments.harness.runner import main
 from jaxcnn import models
 from jaxcnn.layer import Layer
 from jaxcnn.models.lenet import Variant

@@ -19,13 +19,13 @@ import tyro
 from matplotlib.figure import Figure
 
 import jaxcnn
-from experiments.config import BaseConfig, from_json
-from experiments.find import find_experiment
-from experiments.job import Job, prepare
-from experiments.pictures import png
-from experiments.resume import restore_newest
-from experiments.runner import EXIT_FAILED, EXIT_MET
-from experiments.screen import Screen
+from experiments.harness.config import BaseConfig, from_json
+from experiments.harness.find import find_experiment
+from experiments.harness.job import Job, prepare
+from experiments.harness.pictures import png
+from experiments.harness.resume import restore_newest
+from experiments.harness.runner import EXIT_FAILED, EXIT_MET
+from experiments.harness.screen import Screen
 from jaxcnn import inspect, nn, report, storage
 from jaxcnn.compilation import use_compile_cache
 from jaxcnn.data import Dataset

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import tyro
 
-from experiments.config import Config, from_json
-from experiments.find import find_experiment
-from experiments.job import prepare
-from experiments.resume import train_state_spec
-from experiments.runner import EXIT_FAILED, EXIT_MET
-from experiments.screen import Screen
+from experiments.harness.config import Config, from_json
+from experiments.harness.find import find_experiment
+from experiments.harness.job import prepare
+from experiments.harness.resume import train_state_spec
+from experiments.harness.runner import EXIT_FAILED, EXIT_MET
+from experiments.harness.screen import Screen
 from jaxcnn import replay
 from jaxcnn.errors import CheckpointError, JaxcnnError, explain
 from jaxcnn.run import RunFolder

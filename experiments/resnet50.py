@@ -14,10 +14,10 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from experiments.config import Preprocess, Recipe
-from experiments.folder import FolderConfig, load
-from experiments.job import Experiment
-from experiments.runner import main
+from experiments.harness.config import Preprocess, Recipe
+from experiments.harness.folder import FolderConfig, load
+from experiments.harness.job import Experiment
+from experiments.harness.runner import main
 from jaxcnn import models
 from jaxcnn.layer import Layer
 

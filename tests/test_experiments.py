@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from experiments import lenet
-from experiments.config import from_json, to_json
-from experiments.find import find_experiment
+from experiments.harness.config import from_json, to_json
+from experiments.harness.find import find_experiment
+from experiments.harness.runner import main
 from experiments.lenet import EXPERIMENT, LeNetConfig
-from experiments.runner import main
 from jaxcnn.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from experiments import alexnet, draw_folder, resnet50
-from experiments.config import Recipe
-from experiments.folder import FolderConfig, load
-from experiments.job import Experiment
-from experiments.runner import main
+from experiments.harness.config import Recipe
+from experiments.harness.folder import FolderConfig, load
+from experiments.harness.job import Experiment
+from experiments.harness.runner import main
 from jaxcnn import nn
 from jaxcnn.run import RunFolder
 

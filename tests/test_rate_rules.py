@@ -8,10 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.config import check
-from experiments.job import prepare
+from experiments.harness.config import check
+from experiments.harness.job import prepare
+from experiments.harness.screen import Screen
 from experiments.lenet import EXPERIMENT, LeNetConfig
-from experiments.screen import Screen
 from jaxcnn import optim
 from jaxcnn.errors import ConfigError
 

@@ -11,13 +11,13 @@ import jax
 import numpy as np
 import pytest
 
-import experiments.job
-from experiments import pictures, saving
-from experiments.config import check
-from experiments.resume import AUTO, find_run, verdict
-from experiments.runner import main
-from experiments.saving import better
-from experiments.screen import Screen
+import experiments.harness.job
+from experiments.harness import pictures, saving
+from experiments.harness.config import check
+from experiments.harness.resume import AUTO, find_run, verdict
+from experiments.harness.runner import main
+from experiments.harness.saving import better
+from experiments.harness.screen import Screen
 from jaxcnn import checkpoint, lock
 from jaxcnn.errors import ConfigError
 from jaxcnn.run import RunFolder
@@ -29,7 +29,7 @@ SETTINGS = [*tiny.SETTINGS, "--epochs", "3"]
 
 @pytest.fixture(autouse=True)
 def _made_up_data(monkeypatch):
-    monkeypatch.setattr(experiments.job.data, "load", tiny.load)
+    monkeypatch.setattr(experiments.harness.job.data, "load", tiny.load)
     monkeypatch.setattr(pictures, "draw", lambda *args, **kwargs: [])
 
 
@@ -49,7 +49,7 @@ def finished(tmp_path_factory):
     """A complete run, to be copied."""
     out = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments.job.data, "load", tiny.load)
+        patch.setattr(experiments.harness.job.data, "load", tiny.load)
         patch.setattr(pictures, "draw", lambda *args, **kwargs: [])
         patch.setattr(importlib.import_module("jaxcnn.parallel.plan"), "all_devices", one_device)
         with jax.numpy_dtype_promotion("standard"):
@@ -105,7 +105,9 @@ class TestAuto:
     def test_only_a_run_with_the_same_settings_is_taken(self, copy):
         out, run = copy
         config = dataclasses.replace(
-            experiments.config.from_json(tiny.EXPERIMENT.config, run.config), out=out, resume=AUTO
+            experiments.harness.config.from_json(tiny.EXPERIMENT.config, run.config),
+            out=out,
+            resume=AUTO,
         )
         screen = Screen()
         assert find_run(tiny.EXPERIMENT, config, screen) == run
@@ -117,7 +119,7 @@ class TestAuto:
 
     def test_a_damaged_config_is_named(self, copy, capsys):
         out, run = copy
-        config = experiments.config.from_json(tiny.EXPERIMENT.config, run.config)
+        config = experiments.harness.config.from_json(tiny.EXPERIMENT.config, run.config)
         run.config.write_text("{")
         found = find_run(tiny.EXPERIMENT, dataclasses.replace(config, out=out), Screen())
         assert found is None

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 import jaxcnn.interop.safetensors as weights
-from experiments.config import Config, from_json, to_json
+from experiments.harness.config import Config, from_json, to_json
 from jaxcnn import checkpoint
 from jaxcnn.data import Dataset, ImageFolder, Splits, cache
 from jaxcnn.data.idx import read_idx_array

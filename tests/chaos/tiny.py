@@ -11,11 +11,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import experiments.job
-from experiments import pictures
-from experiments.config import Config, Recipe
-from experiments.job import Experiment
-from experiments.runner import main
+import experiments.harness.job
+from experiments.harness import pictures
+from experiments.harness.config import Config, Recipe
+from experiments.harness.job import Experiment
+from experiments.harness.runner import main
 from jaxcnn import nn
 from jaxcnn.data import Splits
 from jaxcnn.run import RunFolder
@@ -79,7 +79,7 @@ def killed_inside_a_save(at: int) -> None:
 
 
 if __name__ == "__main__":
-    experiments.job.data.load = load
+    experiments.harness.job.data.load = load
     pictures.draw = lambda *args, **kwargs: []
     given = sys.argv[1:]
     if given[:1] == ["--kill-at"]:

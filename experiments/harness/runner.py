@@ -17,12 +17,13 @@ import jax
 import tyro
 
 import jaxcnn
-from experiments import STARTED, team
-from experiments.config import C, changed, check, from_json
-from experiments.job import Experiment, Job, prepare
-from experiments.resume import AUTO, open_run, train_state_spec
-from experiments.saving import Saver, warn_of_space
-from experiments.screen import Screen
+from experiments import STARTED
+from experiments.harness import team
+from experiments.harness.config import C, changed, check, from_json
+from experiments.harness.job import Experiment, Job, prepare
+from experiments.harness.resume import AUTO, open_run, train_state_spec
+from experiments.harness.saving import Saver, warn_of_space
+from experiments.harness.screen import Screen
 from jaxcnn import determinism, lock, replay
 from jaxcnn.compilation import use_compile_cache
 from jaxcnn.data import Stream
@@ -203,7 +204,7 @@ def _run(
         return max(int(status) for status in gather_texts(str(stop.status)))
 
     def end() -> str:
-        from experiments.finish import finish  # matplotlib takes half a second to import
+        from experiments.harness.finish import finish  # matplotlib takes half a second to import
 
         how = sorted({(made.operation, made.lowering) for made in lowerings})
         good = finish(experiment, config, job, run, alone, str(table), corrupt, screen, how)

@@ -16,10 +16,10 @@ import jax
 import numpy as np
 
 import jaxcnn
-from experiments.config import BaseConfig, to_json
-from experiments.job import Job
-from experiments.resume import Opened, kept_states
-from experiments.screen import Screen
+from experiments.harness.config import BaseConfig, to_json
+from experiments.harness.job import Job
+from experiments.harness.resume import Opened, kept_states
+from experiments.harness.screen import Screen
 from jaxcnn.parallel import detect, from_main, init_distributed, is_main, on_main, require_same
 from jaxcnn.run import RunFolder
 from jaxcnn.train import Progress, TrainState

@@ -7,14 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, NamedTuple
 
-from experiments.config import BaseConfig, C, Config, Recipe, resolve
-from experiments.screen import Screen
+from experiments.harness.config import BaseConfig, C, Config, Recipe, resolve
+from experiments.harness.screen import Screen
 from jaxcnn import data, losses, optim
 from jaxcnn.data import Dataset, Stream
+from jaxcnn.data.batches import Augment
 from jaxcnn.errors import ConfigError
 from jaxcnn.layer import Layer
 from jaxcnn.train import Monitored, ReduceOnPlateau, RetryOnDivergence, StepBack
 from jaxcnn.train.precision import Precision, Prepare
+
+
+def shifted(config: BaseConfig, recipe: Recipe) -> Augment | None:
+    """The augmentation of experiments that say nothing else: the recipe's shift."""
+    del config
+    return data.Shift(recipe.shift) if recipe.shift else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Experiment(Generic[C]):
       first_layer: layer whose kernels are drawn.
       maps: layers whose feature maps are drawn.
       load: finds the data, for experiments whose data sets have no name.
+      augment: what training images go through, from settings and recipe.
     """
 
     name: str
@@ -40,6 +48,7 @@ class Experiment(Generic[C]):
     first_layer: str
     maps: Sequence[str]
     load: Callable[[C, Recipe, Screen], Loaded] | None = None
+    augment: Callable[[C, Recipe], Augment | None] = shifted
 
 
 class Loaded(NamedTuple):
@@ -61,7 +70,7 @@ class Job(NamedTuple):
     loss: Callable[..., Any]
     prepare: Prepare
     precision: Precision
-    augment: data.Shift | None
+    augment: Augment | None
     policies: dict[str, Monitored]
 
     def shown(self) -> Dataset:
@@ -127,7 +136,7 @@ def prepare(experiment: Experiment[C], config: C, screen: Screen) -> tuple[C, Re
         loss=partial(losses.softmax_cross_entropy, label_smoothing=config.label_smoothing),
         prepare=_PREPARE[config.preprocess](sample),
         precision=Precision(compute=config.precision),
-        augment=data.Shift(recipe.shift) if recipe.shift else None,
+        augment=experiment.augment(config, recipe),
         policies=_policies(config, recipe),
     )
     return config, recipe, job

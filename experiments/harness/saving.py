@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 
-from experiments.config import BaseConfig, fixed
-from experiments.job import Job
-from experiments.resume import train_state_spec
-from experiments.screen import Screen
+from experiments.harness.config import BaseConfig, fixed
+from experiments.harness.job import Job
+from experiments.harness.resume import train_state_spec
+from experiments.harness.screen import Screen
 from jaxcnn.parallel import barrier, is_main
 from jaxcnn.run import RunFolder
 from jaxcnn.train import Progress

@@ -18,9 +18,9 @@ from typing import Literal
 
 import jax
 
-from experiments.config import BaseConfig, Recipe
-from experiments.job import Loaded
-from experiments.screen import Screen
+from experiments.harness.config import BaseConfig, Recipe
+from experiments.harness.job import Loaded
+from experiments.harness.screen import Screen
 from jaxcnn.data import ImageFolder, Pictures, PreparedPictures, Stream
 from jaxcnn.errors import ConfigError, DataError
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import pictures
-from experiments.config import C, to_json
-from experiments.job import Experiment, Job
-from experiments.screen import Screen
+from experiments.harness import pictures
+from experiments.harness.config import C, to_json
+from experiments.harness.job import Experiment, Job
+from experiments.harness.screen import Screen
 from jaxcnn import data, metrics, report, storage
 from jaxcnn.digest import digests
 from jaxcnn.run import RunFolder, environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from experiments.job import Experiment
+from experiments.harness.job import Experiment
 from jaxcnn.errors import ConfigError
 
 

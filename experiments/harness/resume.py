@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments.config import BaseConfig, C, changed, fixed, from_json, to_json
-from experiments.job import Experiment, Job
-from experiments.screen import Screen
+from experiments.harness.config import BaseConfig, C, changed, fixed, from_json, to_json
+from experiments.harness.job import Experiment, Job
+from experiments.harness.screen import Screen
 from jaxcnn import lock
 from jaxcnn.errors import CheckpointError, ConfigError, DamagedCheckpointError, DataError
 from jaxcnn.run import RunFolder
