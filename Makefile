@@ -12,7 +12,7 @@ FLAGS = $(if $(filter-out auto,$(RESUME)),,$(if $(filter-out auto,$(DATA)),--dat
         $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
         $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
-.PHONY: help train-% look doctor repro replay test test-slow test-chaos bench bench-peers bench-scaling profile \
+.PHONY: help train-% ladder results look doctor repro replay test test-slow test-chaos bench bench-peers bench-scaling profile \
         lint format types clean
 .DEFAULT_GOAL := help
 
@@ -22,11 +22,17 @@ help:  ## list the targets
 	@echo "  variables:     DATA=auto|mnist|digits|fashion_mnist|kmnist|cifar10|idx DATA_DIR=folder"
 	@echo "                 SEED=0 EPOCHS=12 RESUME=runs/lenet/...|auto ARGS=\"--flag value\" PYTHON=python3.11"
 
-EXPERIMENTS := $(shell grep -l '^EXPERIMENT = ' experiments/*.py)
+EXPERIMENTS := $(shell grep -lE '^(EXPERIMENT|STUDY) = ' experiments/*.py)
 
 train-%: $(VENV)/installed  ## train an experiment, for example `make train-lenet`
 	@test -f experiments/$*.py || { echo "There is no experiment $*; 'make help' lists them."; exit 2; }
 	@$(BIN)/python -m experiments.$* $(FLAGS)
+
+ladder: $(VENV)/installed  ## run every experiment that a laptop carries, all seeds (about two hours)
+	@$(BIN)/python -m experiments.ladder $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
+
+results: $(VENV)/installed  ## make the tables of results from the ladder's records
+	@$(BIN)/python -m experiments.tables
 
 look: $(VENV)/installed  ## look inside a trained network: make look RUN=runs/lenet/...
 	@test -n "$(RUN)" || { echo "Pass RUN=, a run folder such as runs/lenet/20261121-121441-0."; exit 2; }

@@ -22,7 +22,6 @@ import jaxcnn
 from experiments.harness.config import BaseConfig, from_json
 from experiments.harness.find import find_experiment
 from experiments.harness.job import Job, prepare
-from experiments.harness.pictures import png
 from experiments.harness.resume import restore_newest
 from experiments.harness.runner import EXIT_FAILED, EXIT_MET
 from experiments.harness.screen import Screen
@@ -260,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         trained = load(settings, screen)
         made = [
-            (f"look-{name}.png", caption, png(figure))
+            (f"look-{name}.png", caption, report.png(figure))
             for name, caption, figure in look(trained, settings)
         ]
         for file, _, content in made:

@@ -129,6 +129,7 @@ CATALOG = [
     Entry("deck_c_net", models.deck_c_net(hidden=32), (28, 28, 1), small=False, slow=True),
     Entry("deck_d_net", models.deck_d_net(), (32, 32, 3), small=False, slow=True),
     Entry("resnet20", models.resnet20(), (32, 32, 3), small=False, slow=True),
+    Entry("resnet9", models.resnet9(), (8, 8, 3), small=False, slow=True),
     Entry("small_cnn", models.small_cnn(), (28, 28, 1), random=True, small=False, slow=True),
     Entry(
         "mobilenet", models.mobilenet(classes=5, width=0.25), (32, 32, 3), small=False, slow=True

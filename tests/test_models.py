@@ -32,6 +32,7 @@ IMAGENET, ALEXNET = (224, 224, 3), (227, 227, 3)
         (models.resnet18(), IMAGENET, 11_689_512),
         (models.resnet50(), IMAGENET, 25_557_032),
         (models.resnet20(), COLOUR, 269_722),  # "about 0.27 M"
+        (models.resnet9(), COLOUR, 6_573_120),  # as Page prints it
     ],
 )
 def test_parameters(model, shape, params):
@@ -95,6 +96,17 @@ def test_alexnet_maps_and_weights_of_deck_e():
             + 16**2 * (9 * 16 * 32 + 5 * 9 * 32 * 32)
             + 8**2 * (9 * 32 * 64 + 5 * 9 * 64 * 64)
             + 640,
+        ),
+        (
+            models.resnet9(),
+            COLOUR,
+            32**2 * 27 * 64
+            + 32**2 * 9 * 64 * 128
+            + 16**2 * 9 * 2 * 128 * 128
+            + 16**2 * 9 * 128 * 256
+            + 8**2 * 9 * 256 * 512
+            + 4**2 * 9 * 2 * 512 * 512
+            + 5_120,
         ),
         (
             models.vgg16(),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, NamedTuple
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, Protocol
 
 from experiments.harness.config import BaseConfig, C, Config, Recipe, resolve
 from experiments.harness.screen import Screen
@@ -88,7 +89,8 @@ def prepare(experiment: Experiment[C], config: C, screen: Screen) -> tuple[C, Re
     """Finds the data and makes network, optimizer and the rest from it."""
     if experiment.load is None:
         assert isinstance(config, Config)  # noqa: S101  (for the type checker)
-        loaded = _load_by_name(experiment.name, config, screen)
+        splits = load_by_name(experiment.name, config, screen)
+        loaded = Loaded(splits.train, splits.test)
         name = loaded.train.name.partition("/")[0]
         config, recipe = resolve(config, experiment.recipes.get(name, experiment.recipes[""]))
     else:
@@ -142,7 +144,19 @@ def prepare(experiment: Experiment[C], config: C, screen: Screen) -> tuple[C, Re
     return config, recipe, job
 
 
-def _load_by_name(experiment: str, config: Config, screen: Screen) -> Loaded:
+class Named(Protocol):
+    """Settings that name a data set."""
+
+    @property
+    def data(self) -> data.DataName: ...
+    @property
+    def data_dir(self) -> Path | None: ...
+    @property
+    def download(self) -> bool: ...
+
+
+def load_by_name(experiment: str, config: Named, screen: Screen) -> data.Splits:
+    """The data set that --data names."""
     splits = data.load(
         config.data, data_dir=config.data_dir, download=config.download, say=screen.say
     )
@@ -153,7 +167,7 @@ def _load_by_name(experiment: str, config: Config, screen: Screen) -> Loaded:
             f"({len(splits.train):,} training and {len(splits.test):,} test images).\n"
             "For MNIST: DATA_DIR=folder make train-" + experiment,
         )
-    return Loaded(splits.train, splits.test)
+    return splits
 
 
 _SHOWN = 200  # pictures of a streamed test set

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,11 +84,4 @@ def draw(
     if len(surest):
         title = f'surest of the {len(wrong)} errors, "true:predicted"'
         figures.insert(3, ("errors", "Surest errors", grid(surest[:_GRID], title)))
-    return [(f"{name}.png", caption, png(figure)) for name, caption, figure in figures]
-
-
-def png(figure: Figure) -> bytes:
-    """A figure as the content of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return [(f"{name}.png", caption, report.png(figure)) for name, caption, figure in figures]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 
 class Screen:
@@ -73,3 +76,14 @@ class Screen:
         self._progress.update(self._task, completed=line["step"], epoch=epoch, numbers=numbers)
         if self._progress.disable and line["epoch"] == int(line["epoch"]):
             self.say(f"epoch {int(line['epoch'])}/{self._epochs}  training {numbers}")
+
+    def table(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Prints rows of the same columns."""
+        if not rows:
+            return
+        table = Table(box=SIMPLE)
+        for name in rows[0]:
+            table.add_column(str(name))
+        for row in rows:
+            table.add_row(*(Text(str(value)) for value in row.values()))
+        self.console.print(table)

@@ -6,7 +6,7 @@
 - digits, with batch norm: `small_cnn`
 - ImageNet: `alexnet`, `vgg11`, `vgg16`, `googlenet`, `resnet18`, `resnet50`, `mobilenet`
 - ImageNet, vision transformers: `vit_tiny16`, `vit_small16`
-- CIFAR: `resnet20`
+- CIFAR: `resnet20`, `resnet9`
 """
 
 from jaxcnn.models.alexnet import alexnet
@@ -15,7 +15,7 @@ from jaxcnn.models.dense import logistic_regression, mlp
 from jaxcnn.models.googlenet import googlenet
 from jaxcnn.models.lenet import lenet5
 from jaxcnn.models.mobilenet import mobilenet
-from jaxcnn.models.resnet import resnet18, resnet20, resnet50
+from jaxcnn.models.resnet import resnet9, resnet18, resnet20, resnet50
 from jaxcnn.models.small import small_cnn
 from jaxcnn.models.vgg import vgg11, vgg16
 from jaxcnn.models.vit import vit_small16, vit_tiny16
@@ -30,6 +30,7 @@ __all__ = [
     "logistic_regression",
     "mlp",
     "mobilenet",
+    "resnet9",
     "resnet18",
     "resnet20",
     "resnet50",

@@ -14,6 +14,7 @@ from jaxcnn.optim.optimizers import (
     scale_by_rate,
     with_rate_factor,
 )
+from jaxcnn.optim.partial import train_only
 from jaxcnn.optim.scaling import RateRule, gradual_warmup, scale_rate
 from jaxcnn.optim.schedules import ScheduleName, Unit, schedule
 from jaxcnn.parameters import is_kernel
@@ -33,5 +34,6 @@ __all__ = [
     "scale_by_rate",
     "scale_rate",
     "schedule",
+    "train_only",
     "with_rate_factor",
 ]

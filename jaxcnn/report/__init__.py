@@ -3,16 +3,25 @@
 Importing this imports matplotlib, so `jaxcnn` itself does not import it.
 """
 
-from jaxcnn.report.inside import image_rows, lines, ranked_bars
+from jaxcnn.report.inside import curves, image_rows, lines, ranked_bars
 from jaxcnn.report.page import render
-from jaxcnn.report.plots import confusion, feature_maps, filters, predictions, training_curves
+from jaxcnn.report.plots import (
+    confusion,
+    feature_maps,
+    filters,
+    png,
+    predictions,
+    training_curves,
+)
 
 __all__ = [
     "confusion",
+    "curves",
     "feature_maps",
     "filters",
     "image_rows",
     "lines",
+    "png",
     "predictions",
     "ranked_bars",
     "render",

@@ -57,6 +57,30 @@ def lines(
     return figure
 
 
+def curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    x_label: str,
+    y_label: str,
+    log_x: bool = False,
+    log_y: bool = False,
+) -> Figure:
+    """Curves with points of their own: label -> (xs, ys)."""
+    figure = Figure(figsize=(6.8, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for number, (label, (xs, ys)) in enumerate(series.items()):
+        style = ("-", "--", "-.", ":")[number // 10 % 4]
+        axes.plot(xs, ys, style, label=label, marker="o" if len(xs) < 12 else None, markersize=3)
+    axes.set_xscale("log" if log_x else "linear")
+    axes.set_yscale("log" if log_y else "linear")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(alpha=0.3)
+    if len(series) > 1:
+        axes.legend(fontsize=8)
+    return figure
+
+
 def ranked_bars(
     images: Sequence[NDArray[Any]],
     names: Sequence[Sequence[str]],

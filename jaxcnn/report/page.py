@@ -48,7 +48,8 @@ def render(
     met: bool | None,
     tables: Mapping[str, Mapping[str, Any]],
     pictures: Sequence[tuple[str, bytes]],
-    ledger: str,
+    ledger: str = "",
+    grids: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> str:
     """Makes the page.
 
@@ -58,17 +59,22 @@ def render(
       met: whether the expected figure was met; None if there is none.
       tables: heading -> rows of name and value.
       pictures: caption and PNG content of each.
-      ledger: the network's table.
+      ledger: the network's table, if there is one.
+      grids: heading -> rows of the same columns, shown before the pictures.
     """
     color = {True: "#2e7d32", False: "#b00020", None: "#888888"}[met]
     parts = [f'<p class="result">{html.escape(result)}</p>']
+    for heading, lines in (grids or {}).items():
+        if lines:
+            parts.append(f"<h2>{html.escape(heading)}</h2>{_grid(lines)}")
     for caption, content in pictures:
         data = base64.b64encode(content).decode()
         parts.append(f"<h2>{html.escape(caption)}</h2>")
         parts.append(
             f'<img alt="{html.escape(caption, quote=True)}" src="data:image/png;base64,{data}">'
         )
-    parts.append(f"<h2>Network</h2><pre>{html.escape(ledger)}</pre>")
+    if ledger:
+        parts.append(f"<h2>Network</h2><pre>{html.escape(ledger)}</pre>")
     for heading, rows in tables.items():
         cells = "".join(
             f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>"
@@ -76,3 +82,12 @@ def render(
         )
         parts.append(f"<h2>{html.escape(heading)}</h2><table>{cells}</table>")
     return _PAGE.format(title=html.escape(title), color=color, body="\n".join(parts))
+
+
+def _grid(lines: Sequence[Mapping[str, Any]]) -> str:
+    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in lines[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in line.values()) + "</tr>"
+        for line in lines
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"

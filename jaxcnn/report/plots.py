@@ -5,6 +5,7 @@ No global state (`pyplot`) is touched, so these work in a notebook, a thread or 
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -146,3 +147,10 @@ def _show(axes: Axes, image: NDArray[Any]) -> None:
         axes.imshow(image[..., 0], cmap="gray")
     else:
         axes.imshow(image)
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the content of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
