@@ -32,11 +32,11 @@ def model(config: MLPConfig, image_shape: tuple[int, int, int], classes: int) ->
 
 
 RECIPE = Recipe(
-    epochs=15,
+    epochs=20,
     batch_size=128,
     rate=0.05,
     weight_decay=5e-4,
-    shift=0,
+    shift=1,
     validation=5_000,
     expected=None,
 )

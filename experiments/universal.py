@@ -91,8 +91,8 @@ def run(config: UniversalConfig, lab: Lab) -> Findings:
     x = jnp.linspace(-1, 1, config.points)[:, None]
     width = 1 + 4
     networks = {
-        **{f"{n} hidden layers of {width}": (width,) * n for n in config.depths},
-        **{f"1 hidden layer of {w}": (w,) for w in config.widths if w != width},
+        **{_name(n, width): (width,) * n for n in config.depths},
+        **{_name(1, w): (w,) for w in config.widths},
     }
     kept: dict[str, Fitted] = {}
     rows = []
@@ -113,12 +113,17 @@ def run(config: UniversalConfig, lab: Lab) -> Findings:
                 "root mean square error": f"{kept[name].error:.4f}",
             }
         )
-    shallow, deep = (f"{n} hidden layers of {width}" for n in (config.depths[0], config.depths[-1]))
-    factor = kept[shallow].error / kept[deep].error
+    error = {n: kept[_name(n, width)].error for n in config.depths}
+    least, best = min(config.depths), min(error, key=lambda n: error[n])
+    factor = error[least] / error[best]
     answer = (
-        f"At width d + 4 = {width} the error falls from {kept[shallow].error:.3f} with "
-        f"{config.depths[0]} hidden layer to {kept[deep].error:.3f} with {config.depths[-1]}."
+        f"At width d + 4 = {width} the error falls from {error[least]:.3f} with {least} hidden "
+        f"layer to {error[best]:.3f} with {best}"
     )
+    deepest = max(config.depths)
+    if deepest != best:
+        answer += f"; with {deepest} training finds {error[deepest]:.3f}, though better ones exist"
+    answer += "."
     claim = Claim(
         "networks of width d + 4 come closer with depth",
         "a smaller error",
@@ -133,6 +138,10 @@ def run(config: UniversalConfig, lab: Lab) -> Findings:
         [("fits", "The function and its approximations", figure)],
         {"errors": {name: fitted.error for name, fitted in kept.items()}},
     )
+
+
+def _name(depth: int, width: int) -> str:
+    return f"{depth} hidden layer{'s' if depth > 1 else ''} of {width}"
 
 
 def _draw(x: NDArray[Any], y: NDArray[Any], kept: dict[str, Fitted]) -> Figure:

@@ -15,6 +15,7 @@ import jaxcnn
 from jaxcnn import functional as F
 from jaxcnn import losses, models, nn, optim, train
 from jaxcnn.errors import ConfigError
+from jaxcnn.models.resnet import halve_and_pad
 from jaxcnn.typing import Batch
 from tests.test_ops_reference import checked
 
@@ -124,6 +125,23 @@ def check_fused(case):
         assert_same(run(impl), run("xla"), arrays(case, 2, 3), case["dtype"])
 
 
+def check_act(case):
+    case = dict(case, groups=1)
+    pads = case["padding"]
+    if not isinstance(pads, tuple):
+        pads = ((1, 1), (1, 1))
+    pads = tuple(
+        (low, high + (size + low + high - w + 1) % 2)
+        for (low, high), size, w in zip(pads, case["size"], case["window"], strict=True)
+    )
+
+    def run(pool, impl):
+        return lambda x, k, b: F.conv_act_pool(x, k, b, jnp.tanh, pool, padding=pads, impl=impl)
+
+    for pool in ("max", "avg"):
+        assert_same(run(pool, "gemm"), run(pool, "xla"), arrays(case, 2, 3), case["dtype"])
+
+
 def check_pool(case):
     images = np.random.default_rng(case["seed"]).normal(size=(case["n"], *case["size"], 3))
     images = np.round(images) if case["ties"] else images
@@ -146,6 +164,7 @@ test_canonical, test_canonical_many = checked(check_canonical, convolutions)
 test_gemm, test_gemm_many = checked(check_gemm, convolutions)
 test_winograd, test_winograd_many = checked(check_winograd, convolutions)
 test_fused, test_fused_many = checked(check_fused, convolutions)
+test_act, test_act_many = checked(check_act, convolutions)
 test_pool, test_pool_many = checked(check_pool, convolutions)
 
 
@@ -239,6 +258,19 @@ def test_a_chain_fuses_unless_somebody_looks(rng):
     assert relative(jaxcnn.apply(model, params, state, x)[0], maps["logits"]) < 1e-5
 
 
+@pytest.mark.parametrize("act", [nn.tanh, nn.relu, halve_and_pad], ids=repr)
+@pytest.mark.parametrize("pool", [nn.AvgPool(2), nn.MaxPool(2), nn.AvgPool(2, stride=1)])
+def test_fused_or_not_a_chain_is_its_layers(act, pool, rng):
+    model = nn.chain(conv=nn.Conv(4, 3, padding=1), act=act, pool=pool)
+    params, state = jaxcnn.init(model, jax.random.key(0), (8, 8, 2))
+    x = jnp.asarray(rng.normal(size=(3, 8, 8, 2)), jnp.float32)
+    maps = jaxcnn.features(model, params, state, x)
+    assert relative(jaxcnn.apply(model, params, state, x)[0], maps["pool"]) < 1e-5
+    rows = {row.path: row.lowering for row in jaxcnn.ledger(model, (8, 8, 2)).rows}
+    fused = act != halve_and_pad and pool.stride is None
+    assert (rows["pool"] == "with conv") == fused
+
+
 def test_an_odd_map_is_not_fused_and_the_error_names_the_pool():
     model = nn.chain(conv=nn.Conv(4, 5), act=nn.relu, pool=nn.MaxPool(2))
     with pytest.raises(jaxcnn.errors.ShapeError, match="stride 2 does not fit") as caught:
@@ -292,6 +324,10 @@ def test_a_scanned_step_holds_no_naive_convolution():
         (lambda x, k: F.conv2d(x, k, dilation=2, impl="gemm"), "impl='gemm' cannot compute"),
         (lambda x, k: F.conv2d(x, k, stride=2, rounding="floor", impl="winograd"), "needs a 3x3"),
         (lambda x, k: F.conv_relu_pool(x, k, impl="block"), "for 'block' even sizes"),
+        (
+            lambda x, k: F.conv_act_pool(x[:, 1:], k, None, jnp.tanh, "avg", impl="gemm"),
+            "impl='gemm' cannot compute",
+        ),
         (lambda x, k: F.max_pool(x, 2, rounding="floor", impl="gemm"), "use 'auto', 'xla', 'mask'"),
         (lambda x, k: F.lowering("fast"), "lowering 'fast' is not allowed: use 'auto', 'xla'"),
     ],

@@ -65,7 +65,7 @@ def draw(
 
     found = every_map(params, state, image)
     shown = {path: np.asarray(found[path][0]) for path in maps}
-    kernel = np.asarray(params[first_layer]["kernel"])
+    kernel = _as_images(np.asarray(params[first_layer]["kernel"]), image.shape[1:])
     figures = [
         ("curves", "Training curves", report.training_curves(history)),
         ("confusion", "Confusion matrix", report.confusion(np.asarray(matrix), test.classes)),
@@ -79,9 +79,17 @@ def draw(
             "First-layer filters",
             report.filters(kernel, title=f"filters of {first_layer}"),
         ),
-        ("maps", "Feature maps", report.feature_maps(image[0], shown)),
     ]
+    if shown:
+        figures.append(("maps", "Feature maps", report.feature_maps(image[0], shown)))
     if len(surest):
         title = f'surest of the {len(wrong)} errors, "true:predicted"'
         figures.insert(3, ("errors", "Surest errors", grid(surest[:_GRID], title)))
     return [(f"{name}.png", caption, report.png(figure)) for name, caption, figure in figures]
+
+
+def _as_images(kernel: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
+    """Kernels [h, w, C, O]; those of a dense layer on pixels are whole images, the first few."""
+    if kernel.ndim == 4:
+        return kernel
+    return kernel[:, :_GRID].reshape(*image_shape, -1)

@@ -10,7 +10,7 @@ Images are [N, H, W, C] (one or three spatial axes work alike), kernels [h, w, i
 - dense: `dense`, `maxout`, `flatten`
 - pooling: `max_pool`, `avg_pool`, `sum_pool`, `global_avg_pool`, `global_max_pool`,
   `channel_pool`
-- fused: `conv_relu_pool`; how operations are computed: `lowering`
+- fused: `conv_relu_pool`, `conv_act_pool`; how operations are computed: `lowering`
 - normalization: `moments`, `normalize`, `layer_norm`, `group_norm`, `local_response_norm`
 - attention: `patch_embedding`, `attention`, `attention_weights`
 - non-linearities: `relu`, `tanh`, `sigmoid`, `gelu`, `softmax`
@@ -34,7 +34,7 @@ from jaxcnn.functional.activation import (
 )
 from jaxcnn.functional.attention import attention, attention_weights, patch_embedding
 from jaxcnn.functional.conv import conv, conv1d, conv2d, conv3d, cross_correlation, true_conv
-from jaxcnn.functional.fused import conv_relu_pool
+from jaxcnn.functional.fused import conv_act_pool, conv_relu_pool
 from jaxcnn.functional.linear import dense, flatten, maxout
 from jaxcnn.functional.local import locally_connected, patches
 from jaxcnn.functional.lowering.choice import lowering
@@ -69,6 +69,7 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_act_pool",
     "conv_relu_pool",
     "conv_transpose",
     "cross_correlation",

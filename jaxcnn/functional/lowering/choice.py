@@ -16,6 +16,7 @@ from jaxcnn.typing import Array
 
 ConvImpl: TypeAlias = Literal["auto", "xla", "canonical", "gemm", "winograd"]
 PoolImpl: TypeAlias = Literal["auto", "xla", "mask"]
+ActImpl: TypeAlias = Literal["auto", "xla", "gemm"]
 FusedImpl: TypeAlias = Literal["auto", "xla", "canonical", "gemm", "block"]
 Setting: TypeAlias = Literal["auto", "xla", "deterministic"]
 
@@ -145,6 +146,22 @@ def fused_lowering(impl: FusedImpl, x: Array, kernel: Array, geometry: Geometry)
         raise ConfigError(
             f"impl={impl!r} cannot compute {geometry} with a kernel {list(kernel.shape)}: it needs "
             "two spatial axes, stride, dilation and groups 1, and for 'block' even sizes."
+        )
+    return impl
+
+
+def act_lowering(impl: ActImpl, x: Array, kernel: Array, geometry: Geometry) -> str:
+    """The lowering of convolution, any activation and 2x2 pooling."""
+    fits = kernel.ndim == 4 and geometry.dense
+    fits = fits and all(n % 2 == 0 for n in geometry.output(x.shape[1:3], kernel.shape[:2]))
+    if impl == "auto":
+        pays = on_cpu() and fits and math.prod(kernel.shape[:-1]) <= 256
+        return "gemm" if pays else "xla"
+    _check(impl, ("xla", "gemm"))
+    if impl == "gemm" and not fits:
+        raise ConfigError(
+            f"impl='gemm' cannot compute {geometry} with a kernel {list(kernel.shape)}: it needs "
+            "two spatial axes, stride, dilation and groups 1, and even sizes."
         )
     return impl
 
