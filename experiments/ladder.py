@@ -114,7 +114,7 @@ RUNGS = (
 )
 
 _NO_DATA = ("universal", "ravine")  # studies that need none
-_NAMED = ("lenet", "logistic", "mlp", "small_cnn", "deck_c", "deck_d_mnist")
+_DATA = "mnist"  # of all others
 _CIFAR = ("deck_d_cifar", "resnet20", "activations")
 
 
@@ -159,7 +159,7 @@ def climb(rung: Rung, settings: Settings, screen: Screen) -> records.Record:
         if settings.data_dir is not None:
             base += ["--data-dir", str(settings.data_dir)]
         if rung.module not in _CIFAR:
-            base += ["--data", "mnist"]
+            base += ["--data", _DATA]
     out = settings.out / rung.name
     if not rung.seeds:
         _start([*base, "--out", str(out), *(["--fresh"] if settings.fresh else [])], screen)
