@@ -198,9 +198,9 @@ def fit(
     )
 
     def advance(
-        ts: TrainState, counts: Any, skipped: Array, held: Any, key: Key, n: Array
-    ) -> tuple[TrainState, Any, Array, Array]:
-        def one(_: Array, carry: tuple[TrainState, Any, Array]) -> tuple[TrainState, Any, Array]:
+        ts: TrainState, counts: Any, skipped: Array | None, held: Any, key: Key, n: Array
+    ) -> tuple[TrainState, Any, Array | None, Array]:
+        def one(_: Array, carry: tuple[TrainState, Any, Any]) -> tuple[TrainState, Any, Any]:
             ts, counts, skipped = carry
             batch = feed.batch(held, ts.step, key, layout.part())
             ts, new = train_step(ts, layout.divide(batch), key)

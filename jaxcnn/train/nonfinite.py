@@ -56,11 +56,12 @@ def with_rollback(
     return {**policies, ROLLBACK: Monitored(retry, "train", "loss")}
 
 
-def room(on_nonfinite: OnNonfinite, limit: int, start: Progress) -> NDArray[np.int32]:
+def room(on_nonfinite: OnNonfinite, limit: int, start: Progress) -> NDArray[np.int32] | None:
     """Places for the numbers of steps that are left out, those of an earlier call filled in.
 
     Returns:
-      [limit] int32, -1 where there is room; [0] if nothing is to be left out.
+      [limit] int32, -1 where there is room; None if nothing is to be left out. (An empty array
+      among the results of a `shard_map` crashes XLA: JAX 0.11.2, CPUs of several processes.)
 
     Raises:
       ConfigError: the training that goes on skipped batches and this one does not.
@@ -72,13 +73,13 @@ def room(on_nonfinite: OnNonfinite, limit: int, start: Progress) -> NDArray[np.i
                 f"the training that goes on left out {len(done)} batches: pass "
                 "on_nonfinite='skip' again."
             )
-        return np.zeros(0, np.int32)
+        return None
     return np.asarray(done + [-1] * (limit - len(done)), np.int32)
 
 
 def leave_out(
-    ts: TrainState, counts: dict[str, Array], skipped: Array
-) -> tuple[TrainState, dict[str, Array], Array]:
+    ts: TrainState, counts: dict[str, Array], skipped: Array | None
+) -> tuple[TrainState, dict[str, Array], Array | None]:
     """After a step, on the device: if it was refused and there is room, its number goes on.
 
     Args:
@@ -88,8 +89,8 @@ def leave_out(
     Returns:
       The three, changed; `counts["nonfinite"]` counts only steps for which there was no room.
     """
-    if not skipped.size:
-        return ts, counts, skipped
+    if skipped is None:
+        return ts, counts, None
     used = jnp.sum(skipped >= 0, dtype=jnp.int32)
     out = (counts["nonfinite"] > 0) & (used < skipped.size)
     here = jnp.arange(skipped.size, dtype=jnp.int32) == used
@@ -99,14 +100,16 @@ def leave_out(
     return ts, counts | {"nonfinite": refused}, skipped
 
 
-def left_out(skipped: Array | NDArray[np.int32]) -> list[int]:
+def left_out(skipped: Array | NDArray[np.int32] | None) -> list[int]:
     """The numbers of the steps that were left out, in order."""
+    if skipped is None:
+        return []
     return [int(step) for step in np.asarray(skipped) if step >= 0]  # host sync here
 
 
-def with_skipped(progress: Progress, skipped: Array) -> Progress:
+def with_skipped(progress: Progress, skipped: Array | None) -> Progress:
     """The progress, with what was left out, so that a resumed training counts on."""
-    if not skipped.size:
+    if skipped is None:
         return progress
     entry: dict[str, Any] = {"state": {"steps": left_out(skipped)}, "factor": 1.0}
     return progress._replace(policies={**progress.policies, SKIP: entry})
