@@ -3,8 +3,8 @@
 Command:   make train-optimizers       (settings: python -m experiments.optimizers --help)
 Expected:  the deck shows curves and prints no figure; the table and the curves are the result.
            12,000 training images of MNIST (2,000 of them held out to choose the rate from a grid
-           with seed 0), 2,000 test images, deck C's network, 3 epochs, 3 seeds.
-Time:      20 minutes on 2 CPU cores (x86-64, AVX-512).
+           with seed 0), 2,000 test images, deck C's network, 2 epochs, 3 seeds.
+Time:      8 minutes on 2 CPU cores (x86-64, AVX-512).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from jaxcnn.optim import OptimizerName
 
 GRIDS: dict[OptimizerName, tuple[float, ...]] = {
     "sgd": (0.03, 0.1, 0.3),
-    "momentum": (0.003, 0.01, 0.03, 0.1),
-    "nesterov": (0.003, 0.01, 0.03, 0.1),
+    "momentum": (0.01, 0.03, 0.1),
+    "nesterov": (0.01, 0.03, 0.1),
     "adagrad": (0.003, 0.01, 0.03),
-    "rmsprop": (1e-4, 3e-4, 1e-3, 3e-3),
-    "adam": (1e-4, 3e-4, 1e-3, 3e-3),
+    "rmsprop": (1e-4, 3e-4, 1e-3),
+    "adam": (3e-4, 1e-3, 3e-3),
 }
 """The rates that are tried with each."""
 
@@ -42,7 +42,7 @@ class OptimizersConfig(DataStudyConfig):
     """How many of them are held out to choose rates."""
     test_images: int = 2_000
     """Test images: the first so many."""
-    epochs: int = 3
+    epochs: int = 2
     """Passes over the training images."""
     batch_size: int = 128
     """Images of a step."""
