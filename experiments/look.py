@@ -1,6 +1,6 @@
 """Looking inside a trained network: `make look RUN=runs/lenet/...`.
 
-Restores the newest checkpoint of a run, and writes pictures and `look.html` into its folder: which
+Restores the newest checkpoint of a run, and adds pictures to its folder and `report.html`: which
 pixels speak for a class, what units look for, how the network is fooled, which images it takes
 for similar, and what moving an image changes. The functions are in `jaxcnn.inspect`.
 """
@@ -28,9 +28,10 @@ from experiments.harness.screen import Screen
 from jaxcnn import inspect, nn, report, storage
 from jaxcnn.compilation import use_compile_cache
 from jaxcnn.data import Dataset
-from jaxcnn.errors import ConfigError, JaxcnnError, explain
+from jaxcnn.errors import ConfigError, DataError, JaxcnnError, explain
 from jaxcnn.run import RunFolder
 from jaxcnn.typing import Array, Params, State
+from jaxcnn.untrusted import read_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,20 +265,15 @@ def main(arguments: list[str] | None = None) -> int:
         ]
         for file, _, content in made:
             storage.write_bytes(settings.run / file, content)
-        page = report.render(
-            f"Inside {settings.run.resolve().parent.name}, {settings.run.name}",
-            result=f"{len(trained.images):,} images of {trained.test.name}.",
-            met=None,
-            pictures=[(caption, content) for _, caption, content in made],
-            ledger=str(jaxcnn.ledger(trained.job.model, trained.images.shape[1:])),
-            tables={},
-        )
-        storage.write_bytes(settings.run / "look.html", page.encode())
+        page = settings.run / "report.html"
+        text = read_text(page, error=DataError)
+        added = report.add_pictures(text, [(caption, content) for _, caption, content in made])
+        storage.write_bytes(page, added.encode())
     except JaxcnnError as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return EXIT_FAILED
     screen.say(f"pictures: {', '.join(str(settings.run / file) for file, _, _ in made)}")
-    screen.say(f"page: {settings.run / 'look.html'}")
+    screen.say(f"report: {page}")
     return EXIT_MET
 
 

@@ -61,7 +61,7 @@ MAY_IMPORT = {
         "parallel",
     ],
     "replay": ["errors", "typing", "checkpoint", "train"],
-    "report": [],
+    "report": ["errors"],
     "run": ["errors", "settings", "untrusted", "storage", "checkpoint"],
     "interop": ["errors", "typing", "layer", "untrusted", "storage"],
     "doctor": ["losses", "nn", "settings", "data", "compilation", "optim", "train"],

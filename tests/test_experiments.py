@@ -172,8 +172,9 @@ def test_looking_inside_a_run(tmp_path, finished):
     assert pictures == {
         "attribution", "top5", "units", "deconvolution", "adversarial", "neighbours", "translation",
     }  # fmt: skip
-    page = (run / "look.html").read_text()
-    assert page.count("data:image/png;base64,") == 7
+    page = (run / "report.html").read_text()
+    before = (finished[1] / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == before.count("data:image/png;base64,") + 7
 
 
 @pytest.mark.slow

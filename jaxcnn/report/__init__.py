@@ -4,7 +4,7 @@ Importing this imports matplotlib, so `jaxcnn` itself does not import it.
 """
 
 from jaxcnn.report.inside import curves, image_rows, lines, ranked_bars
-from jaxcnn.report.page import render
+from jaxcnn.report.page import add_pictures, render
 from jaxcnn.report.plots import (
     confusion,
     feature_maps,
@@ -15,6 +15,7 @@ from jaxcnn.report.plots import (
 )
 
 __all__ = [
+    "add_pictures",
     "confusion",
     "curves",
     "feature_maps",

@@ -7,6 +7,10 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxcnn.errors import DataError
+
+_LATER = "<!-- added later -->"
+
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -36,6 +40,7 @@ pre {{ background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .82rem;
 <body>
 <h1>{title}</h1>
 {body}
+<!-- added later -->
 </body>
 </html>
 """
@@ -67,12 +72,7 @@ def render(
     for heading, lines in (grids or {}).items():
         if lines:
             parts.append(f"<h2>{html.escape(heading)}</h2>{_grid(lines)}")
-    for caption, content in pictures:
-        data = base64.b64encode(content).decode()
-        parts.append(f"<h2>{html.escape(caption)}</h2>")
-        parts.append(
-            f'<img alt="{html.escape(caption, quote=True)}" src="data:image/png;base64,{data}">'
-        )
+    parts += [_figure(caption, content) for caption, content in pictures]
     if ledger:
         parts.append(f"<h2>Network</h2><pre>{html.escape(ledger)}</pre>")
     for heading, rows in tables.items():
@@ -82,6 +82,28 @@ def render(
         )
         parts.append(f"<h2>{html.escape(heading)}</h2><table>{cells}</table>")
     return _PAGE.format(title=html.escape(title), color=color, body="\n".join(parts))
+
+
+def add_pictures(page: str, pictures: Sequence[tuple[str, bytes]]) -> str:
+    """A page of `render` with pictures at its end, in place of those added before.
+
+    Args:
+      page: what `render` or this function returned.
+      pictures: caption and PNG content of each.
+
+    Raises:
+      DataError: it is no such page.
+    """
+    if page.count(_LATER) != 1 or not page.rstrip().endswith("</html>"):
+        raise DataError("the page is not one of this version's reports: nothing was added to it.")
+    figures = "\n".join(_figure(caption, content) for caption, content in pictures)
+    return page[: page.index(_LATER)] + f"{_LATER}\n{figures}\n</body>\n</html>\n"
+
+
+def _figure(caption: str, content: bytes) -> str:
+    data = base64.b64encode(content).decode()
+    alt = html.escape(caption, quote=True)
+    return f'<h2>{html.escape(caption)}</h2>\n<img alt="{alt}" src="data:image/png;base64,{data}">'
 
 
 def _grid(lines: Sequence[Mapping[str, Any]]) -> str:
