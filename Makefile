@@ -13,7 +13,7 @@ FLAGS = $(if $(filter-out auto,$(RESUME)),,$(if $(filter-out auto,$(DATA)),--dat
         $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
 .PHONY: help train-% look doctor repro replay test test-slow test-chaos bench bench-peers bench-scaling profile \
-        lint format types clean
+        docs docs-pictures lint format types clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -66,6 +66,12 @@ bench-scaling: $(VENV)/installed  ## data parallelism on virtual devices, and wh
 profile: $(VENV)/installed  ## trace a training step, by layer (NET=lenet|cifar|resnet20|alexnet)
 	$(BIN)/python -m benchmarks.profile $(if $(NET),--net $(NET)) $(ARGS)
 
+docs: $(VENV)/installed-docs  ## build the documentation site: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+docs-pictures: $(VENV)/installed  ## draw the pictures of its pages anew, by running their code
+	$(BIN)/python -m docs.pictures $(ARGS)
+
 lint: $(VENV)/installed-dev  ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -78,7 +84,7 @@ types: $(VENV)/installed-dev  ## check types
 	$(BIN)/mypy
 
 clean:  ## delete .venv and everything that tools leave behind; keeps runs/
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/made:
@@ -97,4 +103,8 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 $(VENV)/installed-bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from docs import pages, pictures
+from docs import markdown, pages, pictures
 
 ALL = sorted(pages.FOLDER.rglob("*.md"))
 MOST_BYTES = 60_000  # of a picture
@@ -97,3 +97,48 @@ def test_an_error_names_the_line_of_the_page(tmp_path):
 def test_the_pictures_of_an_unknown_page(capsys):
     assert pictures.main(["no_such_page"]) == 2
     assert "There is no page no_such_page: use" in capsys.readouterr().out
+
+
+def test_docstrings_become_markdown():
+    docstring = """One line.
+
+Decisions:
+- first
+  goes on
+- second
+
+    >>> 1 + 1
+    2
+
+Args:
+  x: a number.
+"""
+    assert (
+        markdown.readable(docstring)
+        == """One line.
+
+Decisions:
+
+- first
+  goes on
+- second
+
+    ```pycon
+    >>> 1 + 1
+    2
+    ```
+
+Args:
+  x: a number.
+"""
+    )
+
+
+def test_an_example_at_the_end_of_a_docstring_is_closed():
+    assert markdown.readable("Sum.\n>>> 1 + 1\n2") == "Sum.\n\n```pycon\n>>> 1 + 1\n2\n```"
+
+
+def test_every_page_is_in_the_menu():
+    menu = (pages.FOLDER.parent / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    listed = re.findall(r"[\w/-]+\.md", menu)
+    assert sorted(listed) == sorted(str(page.relative_to(pages.FOLDER)) for page in ALL)
