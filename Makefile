@@ -68,6 +68,7 @@ profile: $(VENV)/installed  ## trace a training step, by layer (NET=lenet|cifar|
 
 docs: $(VENV)/installed-docs  ## build the documentation site: open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+	@echo "Open site/index.html. The search needs a server: $(BIN)/python -m http.server -d site"
 
 docs-pictures: $(VENV)/installed  ## draw the pictures of its pages anew, by running their code
 	$(BIN)/python -m docs.pictures $(ARGS)
