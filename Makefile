@@ -12,8 +12,8 @@ FLAGS = $(if $(filter-out auto,$(RESUME)),,$(if $(filter-out auto,$(DATA)),--dat
         $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
         $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
-.PHONY: help train-% ladder results look doctor repro replay test test-slow test-chaos bench bench-peers bench-scaling profile \
-        lint format types clean
+.PHONY: help train-% ladder results look doctor repro replay test test-slow test-chaos bench bench-peers \
+        bench-scaling profile docs docs-pictures lint format types clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -72,6 +72,13 @@ bench-scaling: $(VENV)/installed  ## data parallelism on virtual devices, and wh
 profile: $(VENV)/installed  ## trace a training step, by layer (NET=lenet|cifar|resnet20|alexnet)
 	$(BIN)/python -m benchmarks.profile $(if $(NET),--net $(NET)) $(ARGS)
 
+docs: $(VENV)/installed-docs  ## build the documentation site: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+	@echo "Open site/index.html. The search needs a server: $(BIN)/python -m http.server -d site"
+
+docs-pictures: $(VENV)/installed  ## draw the pictures of its pages anew, by running their code
+	$(BIN)/python -m docs.pictures $(ARGS)
+
 lint: $(VENV)/installed-dev  ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -84,7 +91,7 @@ types: $(VENV)/installed-dev  ## check types
 	$(BIN)/mypy
 
 clean:  ## delete .venv and everything that tools leave behind; keeps runs/
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/made:
@@ -103,4 +110,8 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 $(VENV)/installed-bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from docs import pages
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
 def test_the_examples_run(capsys):
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    blocks = [block.code for block in pages.blocks(README)]
     assert len(blocks) == 2
     assert len(blocks[0].splitlines()) <= 30
     names: dict = {}
@@ -44,5 +46,5 @@ def test_the_targets_it_names_exist(target):
 
 
 def test_the_pictures_it_shows_exist():
-    for path in re.findall(r"!\[.*?\]\((.*?)\)", README):
+    for path in pages.pictures(README):
         assert (ROOT / path).exists()

@@ -21,6 +21,7 @@ from jaxcnn.data.prepared import Prepared
 from jaxcnn.errors import ConfigError, DataError, DataUnavailableError, OutputError
 
 DataName = Literal["auto", "mnist", "digits", "fashion_mnist", "kmnist", "cifar10", "idx"]
+"""Names that `load` knows."""
 Say = Callable[[str], None]
 
 

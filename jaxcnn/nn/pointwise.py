@@ -44,12 +44,25 @@ def _same(x: Array) -> Array:
 
 
 identity = Pointwise("identity", _same)
+"""The layer that changes nothing."""
+
 relu = Pointwise("relu", F.relu)
+"""`functional.relu` as a layer."""
+
 tanh = Pointwise("tanh", F.tanh)
+"""`functional.tanh` as a layer."""
+
 sigmoid = Pointwise("sigmoid", F.sigmoid)
+"""`functional.sigmoid` as a layer."""
+
 gelu = Pointwise("gelu", F.gelu)
+"""`functional.gelu` as a layer."""
+
 ramp = Pointwise("ramp", F.ramp)
+"""`functional.ramp` as a layer."""
+
 softmax = Pointwise("softmax", F.softmax)
+"""`functional.softmax` as a layer."""
 
 
 @dataclasses.dataclass(frozen=True)

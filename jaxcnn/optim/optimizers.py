@@ -23,6 +23,7 @@ from jaxcnn.typing import Array, Params
 OptimizerName = Literal[
     "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lamb"
 ]
+"""Names that `optimizer` knows."""
 
 Setting: TypeAlias = float | Callable[[Array], Array | float]
 """A number; for `momentum` also a function of the step."""

@@ -17,6 +17,7 @@ from jaxcnn.errors import ConfigError
 from jaxcnn.typing import Array
 
 RateRule = Literal["none", "linear", "sqrt"]
+"""Names of the rules of `scale_rate`."""
 
 
 def scale_rate(rate: float, batch_size: int, reference_batch_size: int, rule: RateRule) -> float:

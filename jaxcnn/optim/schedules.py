@@ -16,7 +16,9 @@ from jaxcnn.errors import ConfigError
 from jaxcnn.typing import Array
 
 ScheduleName = Literal["constant", "step", "exponential", "annealing", "cosine", "one-cycle"]
+"""Names that `schedule` knows."""
 Unit = Literal["steps", "epochs"]
+"""What lengths are counted in."""
 
 _USES = {"step": ("every", "factor"), "exponential": ("every", "factor"), "annealing": ("every",)}
 _FACTOR = 0.1  # the default

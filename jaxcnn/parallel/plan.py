@@ -33,6 +33,7 @@ from jaxcnn.functional import lowering
 from jaxcnn.parallel.mapped import Mapped
 
 Parallel: TypeAlias = Literal["auto", "jit", "shard_map", "pmap"]
+"""How a step is spread over devices."""
 
 AXIS = "data"
 """Name of the one mesh axis: examples are divided over it."""

@@ -28,6 +28,7 @@ from jaxcnn.train.state import TrainState
 from jaxcnn.typing import Array
 
 OnNonfinite: TypeAlias = Literal["stop", "skip", "rollback"]
+"""What becomes of a training whose step is not finite."""
 
 SKIP, ROLLBACK = "skip", "rollback"
 """Names under which `Progress.policies` keeps what was done; no other policy may have them."""

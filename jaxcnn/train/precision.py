@@ -71,4 +71,7 @@ class Precision:
 
 
 FLOAT32 = Precision()
+"""Nothing is cast."""
+
 MIXED = Precision(compute="bfloat16")
+"""Activations in bfloat16; parameters and losses in float32."""
