@@ -20,6 +20,7 @@ FILES = sorted(
     for path in (records.ROOT / "experiments").glob("*.py")
     if re.search(r"^(EXPERIMENT|STUDY) = ", path.read_text(), re.MULTILINE)
 )
+PAGES = [records.ROOT / "README.md", *sorted((records.ROOT / "docs").rglob("*.md"))]
 MODULES = {path.stem: importlib.import_module(f"experiments.{path.stem}") for path in FILES}
 
 
@@ -37,6 +38,12 @@ def test_the_docstring_gives_command_figure_and_time(path):
     heads = [line.split(":")[0] for line in lines if re.match(r"[A-Z][a-z]+: ", line)]
     assert set(heads) >= {"Command", "Expected", "Time"}
     assert f"make train-{path.stem}" in lines[2]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_command_on_a_page_exists(page):
+    for name in re.findall(r"make train-([a-z]\w*)", page.read_text()):
+        assert name in MODULES, f"{page.name}: make train-{name}"
 
 
 @pytest.mark.parametrize("name", MODULES)
