@@ -23,18 +23,19 @@ class DistortionsConfig(lenet.LeNetConfig):
     """LeNet-5 with distorted training images."""
 
     degrees: float = 10.0
-    """Training images are turned by up to so many degrees,"""
+    """Distorted images are turned by up to so many degrees,"""
     zoom: float = 0.1
     """enlarged or reduced by up to this fraction,"""
     shear: float = 10.0
-    """slanted by up to so many degrees, and moved by up to --shift pixels."""
+    """and slanted by up to so many degrees."""
+    distorted: float = 0.5
+    """Fraction of the training images that are distorted; all are moved by up to --shift pixels."""
 
 
 def distorted(config: DistortionsConfig, recipe: Recipe) -> Augment | None:
-    """Turns, zooms, slants and moves the training images."""
-    return data.Affine(
-        degrees=config.degrees, pixels=recipe.shift, zoom=config.zoom, shear=config.shear
-    )
+    """Turns, zooms and slants some of the training images, and moves all by whole pixels."""
+    affine = data.Affine(degrees=config.degrees, zoom=config.zoom, shear=config.shear)
+    return data.Compose((data.Sometimes(affine, config.distorted), data.Shift(recipe.shift)))
 
 
 RECIPE = Recipe(
@@ -42,7 +43,7 @@ RECIPE = Recipe(
     batch_size=128,
     rate=0.1,
     weight_decay=2e-4,
-    shift=2,
+    shift=1,
     validation=5_000,
     expected=None,
 )

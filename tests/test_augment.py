@@ -31,6 +31,7 @@ ALL = [
     data.Jitter(0.5, 0.5, 0.5),
     PCA,
     data.Compose((data.RandomCrop(2), data.Flip(), data.Jitter(0.3))),
+    data.Sometimes(data.Affine(degrees=30), 0.9),
 ]
 SAME = [
     data.Shift(0),
@@ -44,6 +45,8 @@ SAME = [
     data.PCANoise((1.0,) * 3, ((1.0,) * 3,) * 3, deviation=0.0),
     data.Compose(()),
     data.Compose((data.Affine(), data.Jitter())),
+    data.Sometimes(data.Affine(degrees=30), 0.0),
+    data.Sometimes(data.Affine(), 1.0),
 ]
 
 
@@ -193,6 +196,15 @@ def test_alternating_flips_alternate_and_half_begin_mirrored(image):
     assert not data.Compose((data.Flip(),)).uses_example
     with pytest.raises(ConfigError, match="must know example and epoch"):
         flip(jax.random.key(0), image)
+
+
+def test_sometimes_is_as_often_as_it_says(image):
+    turn = data.Sometimes(data.Flip(1.0), 0.3)
+    keys = jax.random.split(jax.random.key(0), 1000)
+    out = np.asarray(jax.vmap(turn, (0, None))(keys, image))
+    flipped = (out == np.asarray(image)[:, ::-1]).all((1, 2, 3))
+    assert ((out == np.asarray(image)).all((1, 2, 3)) | flipped).all()
+    assert abs(flipped.mean() - 0.3) < 0.06  # four deviations
 
 
 def test_train_batch_tells_epoch_and_place():
@@ -471,6 +483,11 @@ def test_labels_that_cannot_be_mixed(rng):
         (lambda: data.PCANoise((1.0,), ((1.0,),), -1), "deviation=-1 is not allowed"),
         (lambda: data.PCANoise((-1.0,), ((1.0,),)), "eigenvalues=-1.0 is not allowed"),
         (lambda: data.PCANoise((1.0, 1.0), ((1.0,),)), "got 2 eigenvalues and eigenvectors"),
+        (lambda: data.Sometimes(data.Flip(), 1.5), "probability=1.5 is not allowed: expected a nu"),
+        (
+            lambda: data.Sometimes(data.AlternatingFlip(), 0.5),
+            "expected a function of (key, image)",
+        ),
         (lambda: data.Compose((3,)), "part 3 is not allowed: expected a function"),
         (lambda: data.Mixup(0), "classes=0 is not allowed"),
         (lambda: data.Mixup(10, alpha=0), "alpha=0 is not allowed: expected a positive number"),

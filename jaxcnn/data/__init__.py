@@ -7,7 +7,7 @@
   `Steps`; with statistics of a data set: `fit_channel_mean`, `fit_mean_deviation`,
   `fit_mean_image`
 - augmenting one image, on the device: `Shift`, `RandomCrop`, `Flip`, `AlternatingFlip`, `Cutout`,
-  `Affine`, `Elastic`, `Jitter`, `PCANoise` (`fit_pca_noise`), `Compose`
+  `Affine`, `Elastic`, `Jitter`, `PCANoise` (`fit_pca_noise`), `Sometimes`, `Compose`
 - mixing the examples of a batch: `Mixup`, `Cutmix`
 - storing any of these with a run: `to_dict`, `from_dict`
 - larger than memory: `ImageFolder`, `PreparedPictures`, `Stream`, which reads either (or your own
@@ -28,6 +28,7 @@ from jaxcnn.data.augment import (
     PCANoise,
     RandomCrop,
     Shift,
+    Sometimes,
     fit_pca_noise,
 )
 from jaxcnn.data.batches import epoch_order, eval_batch, steps_per_epoch, train_batch
@@ -75,6 +76,7 @@ __all__ = [
     "RandomCrop",
     "Scale",
     "Shift",
+    "Sometimes",
     "Splits",
     "Standardize",
     "Steps",

@@ -22,6 +22,7 @@ _KINDS: dict[str, type] = {
         augment.PCANoise,
         augment.RandomCrop,
         augment.Shift,
+        augment.Sometimes,
         mixing.Cutmix,
         mixing.Mixup,
         preprocess.Pad,

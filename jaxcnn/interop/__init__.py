@@ -2,6 +2,7 @@
 
 - `jaxcnn.interop.flax`: Flax modules as layers, layers as Flax modules, their variables.
 - `jaxcnn.interop.safetensors`: trees of arrays as files that most libraries read.
+- `jaxcnn.interop.orbax`: checkpoints of arrays that are divided over many hosts, verified.
 
 `import jaxcnn` imports none of them, so that nobody waits for a library that goes unused.
 """

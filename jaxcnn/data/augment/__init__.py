@@ -5,7 +5,7 @@ with parameters that say "do nothing" return the image itself.
 """
 
 from jaxcnn.data.augment.colour import Jitter, PCANoise, fit_pca_noise
-from jaxcnn.data.augment.compose import AlternatingFlip, Compose, Example
+from jaxcnn.data.augment.compose import AlternatingFlip, Compose, Example, Sometimes
 from jaxcnn.data.augment.geometric import Cutout, Flip, RandomCrop, Shift
 from jaxcnn.data.augment.warp import Affine, Elastic
 
@@ -21,5 +21,6 @@ __all__ = [
     "PCANoise",
     "RandomCrop",
     "Shift",
+    "Sometimes",
     "fit_pca_noise",
 ]

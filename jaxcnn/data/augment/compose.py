@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxcnn.data.augment.check import check_number
 from jaxcnn.errors import ConfigError
 from jaxcnn.typing import Array, Key
 
@@ -90,6 +91,42 @@ class Compose:
             own = jax.random.fold_in(key, position)
             image = part(own, image, example) if uses_example(part) else part(own, image)
         return image
+
+
+@dataclasses.dataclass(frozen=True)
+class Sometimes:
+    """Applies an augmentation with some probability, and otherwise gives the image itself.
+
+    What interpolates also blurs. A network that sees nothing else learns for images which the test
+    set does not have.
+
+    Args:
+      augment: a function `(key, image) -> image`.
+      probability: in [0, 1].
+
+    Raises:
+      ConfigError: an argument is out of range, or `augment` must know the example.
+
+    >>> from jaxcnn.data import Affine
+    >>> Sometimes(Affine(degrees=10.0), 0.5).probability
+    0.5
+    """
+
+    augment: Callable[..., Array]
+    probability: float
+
+    def __post_init__(self) -> None:
+        check_number("probability", self.probability, most=1.0)
+        if not callable(self.augment) or uses_example(self.augment):
+            raise ConfigError(
+                f"augment={self.augment!r} is not allowed: expected a function of (key, image)."
+            )
+
+    def __call__(self, key: Key, image: Array) -> Array:
+        coin, own = jax.random.split(key)
+        return jax.numpy.where(
+            jax.random.bernoulli(coin, self.probability), self.augment(own, image), image
+        )
 
 
 def uses_example(augment: Any) -> bool:
