@@ -126,7 +126,7 @@ NO_CHANGE = {"files.py", "interrupt.py"}  # opens to read only; writes to a pipe
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in (*modules(), *(ROOT / "experiments").glob("*.py")) if p.name not in OTHERS_FILES],
+    [p for p in (*modules(), *(ROOT / "experiments").rglob("*.py")) if p.name not in OTHERS_FILES],
     ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_only_one_module_changes_the_disk(path):

@@ -74,7 +74,7 @@ def test_settings_that_make_no_sense_are_status_2(tmp_path, capsys):
 def test_a_place_that_cannot_be_written_is_named(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert study.main(ravine.STUDY, ["--out", str(tmp_path / "file")]) == 1
-    assert f"cannot make the folder {tmp_path / 'file'}" in capsys.readouterr().err
+    assert f"cannot write {tmp_path / 'file'}" in capsys.readouterr().err
 
 
 def test_a_time_limit_ends_it_and_says_so(tmp_path, capsys):

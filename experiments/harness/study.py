@@ -28,7 +28,7 @@ from experiments.harness.screen import Screen
 from jaxcnn import lock, report, storage
 from jaxcnn.compilation import use_compile_cache
 from jaxcnn.data import DataName, Splits
-from jaxcnn.errors import ConfigError, JaxcnnError, OutputError, explain
+from jaxcnn.errors import ConfigError, JaxcnnError, explain
 from jaxcnn.report import png
 from jaxcnn.run import environment
 from jaxcnn.train import stop_on_signals
@@ -151,14 +151,11 @@ def _run(study: Study[S], config: S, screen: Screen, stop: Any) -> int:
     if isinstance(config, DataStudyConfig):
         splits = load_by_name(study.name, config, screen)
     folder = config.out / study.name / f"study-{_identity(config, splits)}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {error.strerror}.") from error
+    storage.write_json(folder / "config.json", settings(config))  # and makes the folder
     with lock.hold(folder / "lock", screen.say):
         memory = folder / "trainings.jsonl"
         if config.fresh:
-            memory.unlink(missing_ok=True)
+            storage.write_bytes(memory, b"")
         elif memory.exists():
             screen.say(f"trainings made before are taken from {memory} (--fresh forgets them)")
         found = study.run(config, Lab(memory, splits, screen, stop))
