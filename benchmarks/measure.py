@@ -14,7 +14,7 @@ from benchmarks.matrix import FLOPS
 from benchmarks.process import Worker, WorkerError, free_memory, installed
 from benchmarks.results import check_same, row_numbers, summary
 
-TURN, LONG_TURN, LONG_STEP = 1.0, 4.0, 0.1
+TURN, LONG_TURN, LONG_STEP = 1.0, 6.0, 0.1
 """Seconds of steps that a library makes in its turn; a step of over `LONG_STEP` gets the long one,
 so that several steps a call are several."""
 

@@ -85,9 +85,8 @@ def predictions(
 ) -> Figure:
     """A grid of images [N, H, W, C], each titled "true:predicted"; errors in red."""
     rows = math.ceil(len(images) / columns)
-    figure = Figure(figsize=(columns * 1.05, rows * 1.3 + 0.4), layout="constrained")
-    figure.suptitle(title)
-    for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+    figure, grid = _tiles(rows, columns, title, width=1.05, height=1.3)
+    for i, axes in enumerate(grid.flat):
         axes.axis("off")
         if i < len(images):
             _show(axes, images[i])
@@ -107,10 +106,9 @@ def filters(kernel: NDArray[Any], *, title: str, columns: int = 8) -> Figure:
     outputs = kernel.shape[-1]
     columns = min(columns, outputs)
     rows = math.ceil(outputs / columns)
-    figure = Figure(figsize=(max(columns * 1.2, 4), rows * 1.3 + 0.5), layout="constrained")
-    figure.suptitle(title)
+    figure, grid = _tiles(rows, columns, title, width=max(1.2, 4 / columns), height=1.3)
     limit = float(np.abs(kernel).max()) or 1.0
-    for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+    for i, axes in enumerate(grid.flat):
         axes.axis("off")
         if i < outputs:
             one = kernel[..., i]
@@ -125,11 +123,9 @@ def filters(kernel: NDArray[Any], *, title: str, columns: int = 8) -> Figure:
 def feature_maps(image: NDArray[Any], maps: Mapping[str, NDArray[Any]], most: int = 16) -> Figure:
     """One image [H, W, C] and, for each layer, its maps [h, w, c] (at most `most` of them)."""
     columns = max(min(most, m.shape[-1]) for m in maps.values())
-    figure = Figure(
-        figsize=(1.6 + columns * 0.75, 0.9 * (len(maps) + 1) + 0.4), layout="constrained"
+    figure, grid = _tiles(
+        len(maps) + 1, columns, "feature maps of one test image", width=0.85, height=1.05
     )
-    figure.suptitle("feature maps of one test image")
-    grid = figure.subplots(len(maps) + 1, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     _show(grid[0, 0], image)
@@ -140,6 +136,33 @@ def feature_maps(image: NDArray[Any], maps: Mapping[str, NDArray[Any]], most: in
         height, width, channels = layer.shape
         grid[row, 0].set_title(f"{path} {height}x{width}x{channels}", fontsize=8, loc="left")
     return figure
+
+
+def _tiles(
+    rows: int, columns: int, title: str, *, width: float, height: float
+) -> tuple[Figure, NDArray[Any]]:
+    """A figure with a grid of axes, each with room for a line above it; sizes in inches.
+
+    Placed by hand: matplotlib's own layouts measure every axis, which takes seconds for many.
+    """
+    head, line = 0.45, 0.25
+    whole = rows * height + head
+    figure = Figure(figsize=(columns * width, whole))
+    figure.suptitle(title, y=1 - 0.1 / whole, va="top")
+    grid = figure.subplots(
+        rows,
+        columns,
+        squeeze=False,
+        gridspec_kw={
+            "left": 0.01,
+            "right": 0.99,
+            "bottom": 0.05 / whole,
+            "top": 1 - (head + line) / whole,
+            "wspace": 0.08,
+            "hspace": line / (height - line),
+        },
+    )
+    return figure, grid
 
 
 def _show(axes: Axes, image: NDArray[Any]) -> None:

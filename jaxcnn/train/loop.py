@@ -126,7 +126,7 @@ def fit(
       log_every: steps of an interval; the metrics of an interval are fetched one interval
         late, so that the device never waits.
       steps_per_call: steps that one call of the compiled program makes, at most; None: as many
-        as take four seconds. Results do not depend on it. Python sees the training between
+        as take six seconds. Results do not depend on it. Python sees the training between
         calls, so it is also how long a request to stop may wait. A stream makes one.
       accumulate: parts that a device's rows are computed in, one after another, to save memory;
         the update is that of the whole batch. See `make_train_step`.

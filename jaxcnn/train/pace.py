@@ -11,7 +11,7 @@ import jax
 
 from jaxcnn.errors import ConfigError
 
-LONGEST = 4.0
+LONGEST = 6.0
 """Seconds that a call may take: so long does a request to stop wait."""
 
 

@@ -1,0 +1,27 @@
+"""Checkpoints that earlier versions wrote are still read, to the bit."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxcnn import checkpoint
+from jaxcnn.digest import digest
+from tests.golden.checkpoint import FOLDER, logits, start
+
+FORMATS = sorted(path.stem for path in FOLDER.glob("format-*.json"))
+
+
+def test_there_is_one_of_each_format():
+    assert FORMATS == [f"format-{n}" for n in range(1, checkpoint._FORMAT + 1)]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_it_comes_back_as_it_was(name):
+    expected = json.loads((FOLDER / f"{name}.json").read_text())
+    like = jax.eval_shape(start)
+    restored = checkpoint.restore(FOLDER / name, like)
+    assert digest(restored) == expected["digest"]
+    assert int(restored.step) == checkpoint.read_manifest(FOLDER / name)["about"]["step"] == 10
+    np.testing.assert_allclose(logits(restored), expected["logits"], rtol=1e-5, atol=1e-6)
