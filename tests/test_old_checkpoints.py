@@ -14,7 +14,8 @@ FORMATS = sorted(path.stem for path in FOLDER.glob("format-*.json"))
 
 
 def test_there_is_one_of_each_format():
-    assert FORMATS == [f"format-{n}" for n in range(1, checkpoint._FORMAT + 1)]
+    numbers = range(1, checkpoint._FORMAT + 1)
+    assert [f"format-{number}" for number in numbers] == FORMATS
 
 
 @pytest.mark.parametrize("name", FORMATS)
