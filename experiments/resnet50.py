@@ -7,6 +7,7 @@ Recipe:    Goyal et al. 2017: 90 epochs, batch 256, Nesterov momentum 0.9, rate 
            For another batch size see --rate-rule: nothing scales the rate silently.
 Expected:  none is stated: training on ImageNet was not run by this project. Goyal et al. report
            76.4 % of the validation pictures (one centre crop). Pass --expected for a figure.
+Time:      not measured: it is meant for GPUs.
 """
 
 from __future__ import annotations

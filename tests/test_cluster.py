@@ -16,6 +16,7 @@ from jaxcnn import parallel
 from jaxcnn.errors import ConfigError, JaxcnnError
 from jaxcnn.parallel import Cluster, ClusterError, barrier, detect, device_share, init_distributed
 from jaxcnn.parallel.cluster import split_address
+from tests.processes import free_address
 
 ROOT = Path(__file__).parent.parent
 OWN = {"JAXCNN_COORDINATOR": "node1:6000", "JAXCNN_PROCESSES": "4", "JAXCNN_PROCESS": "2"}
@@ -330,7 +331,8 @@ def test_a_port_in_use_is_an_error():
     ("host", "reason"), [("127.0.0.1", "refused"), ("no-such-host.invalid", "[Nn]ame|resol")]
 )
 def test_a_coordinator_that_cannot_be_reached_is_named(host, reason):
-    address = f"{host}:{free_port()}"
+    _, _, port = free_address().rpartition(":")
+    address = f"{host}:{port}"
     with pytest.raises(ClusterError, match=f"{address}.*within 0.4 s") as caught:
         init_distributed(address, 3, 1, timeout=0.4)
     text = str(caught.value)

@@ -134,8 +134,9 @@ def test_the_rest_is_counts_and_statistics(way):
     channels = LAYERS * 8
     assert 4 * 4 * channels <= norm.statistics_bytes <= 5 * 4 * channels
     # What `predict` takes them to cost: the rows travel with the first of the means. Gradients
-    # have one operation of their own; those that are ready early may go along with statistics.
-    assert norm.operations["all-reduce"] == EXCHANGES_PER_NORM * LAYERS + 2
+    # have one operation of their own, or one for each dtype of what goes with them; those that are
+    # ready early may go along with statistics.
+    assert 2 <= norm.operations["all-reduce"] - EXCHANGES_PER_NORM * LAYERS <= 3
 
 
 def test_ours_for_the_cpu_would_be_gathered(monkeypatch):

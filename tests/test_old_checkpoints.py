@@ -8,7 +8,7 @@ import pytest
 
 from jaxcnn import checkpoint
 from jaxcnn.digest import digest
-from tests.golden.checkpoint import FOLDER, logits, start
+from tests.old_checkpoints.make import FOLDER, logits, start
 
 FORMATS = sorted(path.stem for path in FOLDER.glob("format-*.json"))
 

@@ -1,7 +1,6 @@
-"""Writes a checkpoint that later versions must still read: `python -m tests.golden.checkpoint`.
+"""Writes a checkpoint that later versions must still read: `python -m tests.old_checkpoints.make`.
 
-One folder for each format, `tests/golden/format-N`; only a new format makes a new one, and the old
-ones stay as they are.
+One folder for each format; only a new format makes a new one, and the old ones stay as they are.
 """
 
 from __future__ import annotations
