@@ -482,7 +482,7 @@ class TestParity:
 
     @pytest.mark.parametrize("name", CASES)
     def test_on_a_few_draws(self, name):
-        self.run(name, 4)
+        self.run(name, 2)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("name", CASES)

@@ -95,7 +95,7 @@ def run(name, draws):
 
 @pytest.mark.parametrize("name", CASES)
 def test_on_a_few_draws(name):
-    run(name, 3)
+    run(name, 2)
 
 
 @pytest.mark.slow

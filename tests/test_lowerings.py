@@ -190,6 +190,7 @@ def test_a_nan_comes_through(rng):
         assert jnp.isnan(F.conv_relu_pool(x, kernel, impl=impl)).sum() == 3, impl
 
 
+@pytest.mark.slow
 def test_second_derivatives(rng):
     x = jnp.asarray(rng.normal(size=(2, 6, 6, 2)), jnp.float32)
     kernel = jnp.asarray(rng.normal(size=(3, 3, 2, 3)), jnp.float32)
