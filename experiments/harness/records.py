@@ -142,7 +142,8 @@ def readme(records: dict[str, Record], order: Sequence[str]) -> str:
 
 def page(records: dict[str, Record], order: Sequence[str]) -> str:
     """What stands in docs/results.md: the tables, every run, and every study's own table."""
-    parts = [readme(records, order), "## Every run"]
+    times = "Times are wall time of the training steps, often with other trainings beside them."
+    parts = [readme(records, order), "## Every run", times]
     rows = [
         {
             "network": record["what"],
