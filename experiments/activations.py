@@ -19,7 +19,7 @@ import numpy as np
 from experiments.harness.choose import mean
 from experiments.harness.lab import Figures, Lab, Recipe
 from experiments.harness.study import Claim, DataStudyConfig, Findings, Study, main
-from jaxcnn import nn, report
+from jaxcnn import models, nn, report
 from jaxcnn.data import DataName
 from jaxcnn.layer import Layer
 
@@ -45,21 +45,9 @@ class ActivationsConfig(DataStudyConfig):
 
 
 def network(act: Layer, classes: int) -> Layer:
-    """LeNet-5's shape with any activation, and max pooling."""
-    return nn.chain(
-        conv1=nn.Conv(6, 5),
-        act1=act,
-        pool1=nn.MaxPool(2),
-        conv2=nn.Conv(16, 5),
-        act2=act,
-        pool2=nn.MaxPool(2),
-        flatten=nn.Flatten(),
-        dense1=nn.Dense(120),
-        act3=act,
-        dense2=nn.Dense(84),
-        act4=act,
-        logits=nn.Dense(classes),
-    )
+    """LeNet-5 of today for unpadded images, with any activation in place of ReLU."""
+    lenet = models.lenet5(classes=classes, padding=0)
+    return nn.replace_layers(lenet, lambda layer: act if layer == nn.relu else layer)
 
 
 def epochs_to(figures: Figures, accuracy: float) -> int | None:

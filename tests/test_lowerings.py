@@ -107,16 +107,19 @@ def check_winograd(case):
     assert_same(conv("winograd"), conv("xla"), arrays(case, 3, 4), case["dtype"])
 
 
-def check_fused(case):
-    case = dict(case, groups=1)
+def even_pads(case):
+    """Padding that leaves even sizes: one more cell where the window leaves an odd number."""
     pads = case["padding"]
     if not isinstance(pads, tuple):
         pads = ((1, 1), (1, 1))
-    # Even sizes, which "block" needs: one more cell where the window leaves an odd number.
-    pads = tuple(
+    return tuple(
         (low, high + (size + low + high - w + 1) % 2)
         for (low, high), size, w in zip(pads, case["size"], case["window"], strict=True)
     )
+
+
+def check_fused(case):
+    case, pads = dict(case, groups=1), even_pads(case)
 
     def run(impl):
         return lambda x, k, b: F.conv_relu_pool(x, k, b, padding=pads, impl=impl)
@@ -126,14 +129,7 @@ def check_fused(case):
 
 
 def check_act(case):
-    case = dict(case, groups=1)
-    pads = case["padding"]
-    if not isinstance(pads, tuple):
-        pads = ((1, 1), (1, 1))
-    pads = tuple(
-        (low, high + (size + low + high - w + 1) % 2)
-        for (low, high), size, w in zip(pads, case["size"], case["window"], strict=True)
-    )
+    case, pads = dict(case, groups=1), even_pads(case)
 
     def run(pool, impl):
         return lambda x, k, b: F.conv_act_pool(x, k, b, jnp.tanh, pool, padding=pads, impl=impl)
