@@ -72,9 +72,9 @@ def run(config: BatchSizeConfig, lab: Lab) -> Findings:
     loss = mean(same[small]) - mean(same[large])
     answer = (
         f"At the same rate and number of epochs, batches of {large} end {100 * loss:.2f} points "
-        f"below batches of {small}, because they make {large // small} times fewer steps; at a rate "
-        f"that grows with the batch, without warm-up, they reach {percent(scaled[large])} instead of "
-        f"{percent(same[large])}."
+        f"below batches of {small}, because they make {large // small} times fewer steps; at a "
+        "rate that grows with the batch, without warm-up, they reach "
+        f"{percent(scaled[large])} instead of {percent(same[large])}."
     )
     series = {
         rule: ([float(s) for s in tests], [100 * (1 - mean(v)) for v in tests.values()])
