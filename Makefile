@@ -28,7 +28,7 @@ train-%: $(VENV)/installed  ## train an experiment, for example `make train-lene
 	@test -f experiments/$*.py || { echo "There is no experiment $*; 'make help' lists them."; exit 2; }
 	@$(BIN)/python -m experiments.$* $(FLAGS)
 
-ladder: $(VENV)/installed  ## run every experiment that a laptop carries, all seeds (about two hours)
+ladder: $(VENV)/installed  ## run every experiment that a laptop carries, all seeds (hours)
 	@$(BIN)/python -m experiments.ladder $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
 
 results: $(VENV)/installed  ## make the tables of results from the ladder's records

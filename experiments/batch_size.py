@@ -3,7 +3,7 @@
 Command:   make train-batch_size       (settings: python -m experiments.batch_size --help)
 Expected:  no figure in the deck. LeNet-5 on 20,000 images of MNIST, 4 epochs, momentum 0.9; the
            rate either stays what it is at 64 images, or grows with the batch.
-Time:      4 minutes on 2 CPU cores (x86-64, AVX-512).
+Time:      2 minutes on 2 CPU cores (x86-64, AVX-512).
 """
 
 from __future__ import annotations

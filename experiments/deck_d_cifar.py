@@ -7,7 +7,7 @@ Expected:  the deck's 69.39 % of the 10,000 test images after 5 epochs, mean of 
            1e-3, the network has hardly begun after 5 epochs:
            make train-deck_d_cifar ARGS="--optimizer sgd --rate 1e-3 --schedule constant
            --warmup 0 --weight-decay 0 --batch-size 100 --preprocess scale"
-Time:      about 2 minutes on 2 CPU cores (x86-64, AVX-512).
+Time:      4 minutes beside another training, on 2 CPU cores (x86-64, AVX-512).
 Data:      CIFAR-10 as tfds prepares it, in DATA_DIR; it is not downloaded.
 """
 

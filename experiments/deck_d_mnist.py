@@ -5,7 +5,7 @@ Expected:  99.12 % of the 10,000 test images, mean of 3 seeds, as the deck print
            deck writes it, which is a rate that moves too little in 5 epochs:
            make train-deck_d_mnist ARGS="--optimizer sgd --rate 1e-3 --schedule constant
            --warmup 0 --weight-decay 0"
-Time:      MNIST 40 s on 2 CPU cores (x86-64, AVX-512).
+Time:      2 to 4 minutes beside another training, on 2 CPU cores (x86-64, AVX-512).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Command:   make train-fine_tune        (settings: python -m experiments.fine_tun
 Expected:  no figure in the decks; they advise to train the head alone where data are few. LeNet-5
            learns the first half of the classes, then with few examples of the others: the head
            alone, head and dense layers, all layers, or all from scratch. 3 seeds.
-Time:      5 minutes on 2 CPU cores (x86-64, AVX-512).
+Time:      not measured; about 5 minutes expected on 2 CPU cores.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Command:   make ladder                 (settings: python -m experiments.ladder --help)
 Expected:  every rung's figure; the exit status is 0 only if all are met.
-Time:      about two hours on 2 CPU cores (x86-64, AVX-512); `make ladder ARGS="logistic mlp"` runs
+Time:      not measured as a whole; hours on 2 CPU cores. `make ladder ARGS="logistic mlp"` runs
            some of it. A rung that was stopped goes on where it was, and runs that are complete
            are not made again, until --fresh says so.
 

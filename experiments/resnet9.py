@@ -3,7 +3,7 @@
 Command:   make train-resnet9          (settings: python -m experiments.resnet9 --help)
 Expected:  94.0 % of the 10,000 test images on the original pixels, as Page 2018 reports; not run so
            far here, where there is no GPU.
-Time:      on 2 CPU cores about an hour an epoch.
+Time:      not measured: it is meant for GPUs.
 Data:      CIFAR-10 as tfds prepares it, in DATA_DIR; it is not downloaded.
 """
 

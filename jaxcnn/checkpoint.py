@@ -50,7 +50,7 @@ def save(path: Path, tree: Any, about: dict[str, Any]) -> None:
     """
     arrays: dict[str, Any] = {}
     leaves = {}
-    for name, leaf in _named_leaves(tree):
+    for name, leaf in named_leaves(tree):
         array = np.asarray(leaf)  # host sync here
         if jnp.issubdtype(array.dtype, jnp.floating) and not np.isfinite(array).all():
             raise CheckpointError(f"{path}: not saved: {name} is not finite.")
@@ -61,7 +61,7 @@ def save(path: Path, tree: Any, about: dict[str, Any]) -> None:
     content = buffer.getvalue()  # no copy, and no view: see `storage`
     digest = hashlib.sha256(content).hexdigest()
     manifest = {"format": _FORMAT, "about": about, "arrays_sha256": digest, "leaves": leaves}
-    manifest["sha256"] = _manifest_digest(manifest)
+    manifest["sha256"] = manifest_digest(manifest)
     with storage.new_folder(path) as folder:
         storage.write_new(folder / "arrays.npz", content)
         storage.write_new(folder / "manifest.json", storage.as_json(manifest))
@@ -79,7 +79,7 @@ def restore(path: Path, like: Tree) -> Tree:
     """
     manifest = read_manifest(path)
     stored = manifest["leaves"]
-    wanted = dict(_named_leaves(like))
+    wanted = dict(named_leaves(like))
     missing = sorted(set(wanted) - set(stored))
     extra = sorted(set(stored) - set(wanted))
     if missing or extra:
@@ -136,7 +136,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     digest, version = manifest.pop("sha256", None), manifest.get("format")
     if digest is None or version is None:
         raise DamagedCheckpointError(f"{path}: no usable checkpoint: {file.name} lacks its digest.")
-    if digest != _manifest_digest(manifest):
+    if digest != manifest_digest(manifest):
         raise DamagedCheckpointError(f"{file}: does not match its SHA-256: damaged.")
     if version != _FORMAT:
         raise CheckpointError(f"{file}: format {version!r} is not known; this version reads 1.")
@@ -177,7 +177,8 @@ def _forbidden(path: Path, error: BaseException) -> CheckpointError:
     )
 
 
-def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
+def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    """Every leaf with its path, such as "params/conv1/kernel", in the tree's order."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
 
@@ -191,7 +192,8 @@ def _bits_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype if dtype.isbuiltin == 1 else np.dtype(f"u{dtype.itemsize}")
 
 
-def _manifest_digest(manifest: dict[str, Any]) -> str:
+def manifest_digest(manifest: dict[str, Any]) -> str:
+    """SHA-256 of a manifest without its own digest."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 

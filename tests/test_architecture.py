@@ -63,7 +63,7 @@ MAY_IMPORT = {
     "replay": ["errors", "typing", "checkpoint", "train"],
     "report": ["errors"],
     "run": ["errors", "settings", "untrusted", "storage", "checkpoint"],
-    "interop": ["errors", "typing", "layer", "untrusted", "storage", "parallel"],
+    "interop": ["errors", "typing", "layer", "untrusted", "storage", "checkpoint", "parallel"],
     "doctor": ["losses", "nn", "settings", "data", "compilation", "optim", "train"],
     "cli": ["errors", "run", "doctor"],
     "__main__": ["cli"],

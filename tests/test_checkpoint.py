@@ -128,7 +128,7 @@ def test_unknown_formats_and_odd_manifests_are_refused(saved):
     manifest = json.loads(file.read_text())
     del manifest["sha256"]
     manifest["format"] = 2
-    manifest["sha256"] = checkpoint._manifest_digest(manifest)
+    manifest["sha256"] = checkpoint.manifest_digest(manifest)
     file.write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match="format 2 is not known"):
         checkpoint.restore(saved, tree())
@@ -145,7 +145,7 @@ def reseal(saved: Path, **changes) -> None:
     del manifest["sha256"]
     content = (saved / "arrays.npz").read_bytes()
     manifest.setdefault("arrays_sha256", hashlib.sha256(content).hexdigest())
-    manifest["sha256"] = checkpoint._manifest_digest(manifest)
+    manifest["sha256"] = checkpoint.manifest_digest(manifest)
     file.write_text(json.dumps(manifest))
 
 
@@ -191,7 +191,7 @@ def test_a_pickle_in_the_arrays_is_not_opened(saved):
     del manifest["sha256"]
     content = (saved / "arrays.npz").read_bytes()
     manifest["arrays_sha256"] = hashlib.sha256(content).hexdigest()  # an attacker can do that
-    manifest["sha256"] = checkpoint._manifest_digest(manifest)
+    manifest["sha256"] = checkpoint.manifest_digest(manifest)
     file.write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match="objects are never opened"):
         checkpoint.restore(saved, tree())

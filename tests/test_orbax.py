@@ -10,6 +10,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn import nn, optim, train
+from jaxcnn.checkpoint import manifest_digest
 from jaxcnn.errors import CheckpointError, DamagedCheckpointError
 from tests.processes import finish, free_address, member, start
 
@@ -98,7 +99,7 @@ def test_another_model_is_refused_and_the_leaf_named(saved):
 
 def test_another_format_is_refused(saved):
     manifest = orbax.verify(saved) | {"format": "orbax-9"}
-    manifest["sha256"] = orbax._seal(manifest)
+    manifest["sha256"] = manifest_digest(manifest)
     (saved / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match="format 'orbax-9' is not 'orbax-1'"):
         orbax.verify(saved)

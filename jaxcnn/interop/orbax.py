@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from jaxcnn import storage
+from jaxcnn.checkpoint import manifest_digest, named_leaves
 from jaxcnn.errors import CheckpointError, DamagedCheckpointError
 from jaxcnn.parallel import on_main
 from jaxcnn.untrusted import read_json
@@ -45,7 +46,7 @@ def save(path: Path, tree: Any, about: dict[str, Any]) -> None:
       CheckpointError: a floating leaf is not finite: such a state is never saved.
       OutputError: the folder cannot be written; an existing checkpoint is untouched.
     """
-    leaves = {name: _describe(path, name, leaf) for name, leaf in _named(tree)}
+    leaves = {name: _describe(path, name, leaf) for name, leaf in named_leaves(tree)}
     with ExitStack() as held:
         # Process 0 makes the temporary folder and renames it when all have written.
         folder = Path(on_main(lambda: str(held.enter_context(storage.new_folder(path)))))
@@ -58,7 +59,7 @@ def save(path: Path, tree: Any, about: dict[str, Any]) -> None:
                 "leaves": leaves,
                 "files": {name: _digest(folder / name) for name in _files(folder)},
             }
-            manifest["sha256"] = _seal(manifest)
+            manifest["sha256"] = manifest_digest(manifest)
             storage.write_new(folder / _MANIFEST, storage.as_json(manifest))
             held.close()
             return ""
@@ -80,7 +81,7 @@ def restore(path: Path, like: Tree) -> Tree:
         written; names it.
     """
     stored = json.loads(on_main(lambda: json.dumps(verify(path)["leaves"])))
-    wanted = {name: _shape(leaf) for name, leaf in _named(like)}
+    wanted = {name: _shape(leaf) for name, leaf in named_leaves(like)}
     for name in sorted({*stored, *wanted}):
         if stored.get(name) != wanted.get(name):
             raise CheckpointError(
@@ -102,7 +103,7 @@ def verify(path: Path) -> dict[str, Any]:
     folder = storage.standing(path)
     manifest = read_json(folder / _MANIFEST, error=DamagedCheckpointError)
     sealed = manifest.pop("sha256", None)
-    if sealed != _seal(manifest):
+    if sealed != manifest_digest(manifest):
         raise DamagedCheckpointError(f"{folder / _MANIFEST}: does not match its SHA-256: damaged.")
     if manifest.get("format") != _FORMAT:
         raise CheckpointError(f"{path}: format {manifest.get('format')!r} is not {_FORMAT!r}.")
@@ -117,11 +118,6 @@ def verify(path: Path) -> dict[str, Any]:
 
 def _checkpointer() -> Any:
     return ocp.Checkpointer(ocp.StandardCheckpointHandler())
-
-
-def _named(tree: Any) -> list[tuple[str, Any]]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
 
 
 def _shape(leaf: Any) -> str:
@@ -154,7 +150,3 @@ def _digest(file: Path) -> str:
         while chunk := content.read(_CHUNK):
             sha.update(chunk)
     return sha.hexdigest()
-
-
-def _seal(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

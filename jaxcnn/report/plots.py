@@ -143,7 +143,7 @@ def _tiles(
 ) -> tuple[Figure, NDArray[Any]]:
     """A figure with a grid of axes, each with room for a line above it; sizes in inches.
 
-    Placed by hand: matplotlib's own layouts measure every axis, which takes seconds for many.
+    Placed by hand: matplotlib's own layouts draw every axis once more to measure it.
     """
     head, line = 0.45, 0.25
     whole = rows * height + head
