@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxcnn import nn
-from tests.test_interop_flax import SEEDS, as_linen, as_ours, draw_of, params_of, same
+from tests.test_interop_flax_parity import SEEDS, as_linen, as_ours, draw_of, params_of, same
 
 
 def compare(layer, module, seed, shape):
