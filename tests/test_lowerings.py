@@ -107,6 +107,15 @@ def check_winograd(case):
     assert_same(conv("winograd"), conv("xla"), arrays(case, 3, 4), case["dtype"])
 
 
+def check_pointwise(case):
+    case = dict(case, window=(1, 1), groups=1)
+
+    def conv(impl):
+        return lambda x, k, b: F.conv2d(x, k, b, stride=case["stride"], rounding="floor", impl=impl)
+
+    assert_same(conv("pointwise"), conv("xla"), arrays(case, 3, 4), case["dtype"])
+
+
 def even_pads(case):
     """Padding that leaves even sizes: one more cell where the window leaves an odd number."""
     pads = case["padding"]
@@ -159,6 +168,7 @@ def check_pool(case):
 test_canonical, test_canonical_many = checked(check_canonical, convolutions)
 test_gemm, test_gemm_many = checked(check_gemm, convolutions)
 test_winograd, test_winograd_many = checked(check_winograd, convolutions)
+test_pointwise, test_pointwise_many = checked(check_pointwise, convolutions)
 test_fused, test_fused_many = checked(check_fused, convolutions)
 test_act, test_act_many = checked(check_act, convolutions)
 test_pool, test_pool_many = checked(check_pool, convolutions)
@@ -174,6 +184,35 @@ def test_canonical_in_other_ranks(shape, rng):
         arguments,
         jnp.float64,
     )
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)])
+def test_canonical_without_padding_on_many_cells(stride, dilation, dtype, rng):
+    """300 cells a window: the column that is added and cut off again, in all three products."""
+    arguments = [rng.normal(size=s) for s in ((3, 8, 9, 75), (2, 2, 75, 30), (30,))]
+
+    def conv(impl):
+        return lambda *a: F.conv2d(
+            *a, stride=stride, dilation=dilation, rounding="floor", impl=impl
+        )
+
+    assert_same(conv("canonical"), conv("xla"), arguments, dtype)
+
+
+def test_pointwise_in_other_ranks_and_maps(rng):
+    kernel = rng.normal(size=(1, 3, 4))
+    x = rng.normal(size=(2, 9, 3))
+
+    def conv(impl):
+        return lambda x, k: F.conv(x, k, stride=2, rounding="floor", impl=impl)
+
+    assert_same(conv("pointwise"), conv("xla"), [x, kernel], jnp.float64)
+    kernels = jnp.asarray(rng.normal(size=(4, 1, 3, 4)), jnp.float32)
+    x = jnp.asarray(x, jnp.float32)
+    wanted = jax.vmap(lambda k: conv("xla")(x, k))(kernels)
+    assert relative(jax.vmap(lambda k: conv("pointwise")(x, k))(kernels), wanted) < 1e-5
+    assert conv("pointwise")(x[:0], kernels[0]).shape == (0, 5, 4)
 
 
 def test_a_nan_comes_through(rng):
@@ -229,10 +268,11 @@ def test_maps_over_a_batch_of_kernels(rng):
         assert relative(got, wanted) < 1e-5
 
 
-@pytest.mark.parametrize("impl", ["xla", "canonical", "gemm", "winograd"])
+@pytest.mark.parametrize("impl", ["xla", "canonical", "gemm", "winograd", "pointwise"])
 def test_shard_map_sums_the_gradient_of_what_is_shared(impl, rng):
     x = jnp.asarray(rng.normal(size=(8, 6, 6, 2)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(3, 3, 2, 3)), jnp.float32)
+    window = (1, 1) if impl == "pointwise" else (3, 3)
+    kernel = jnp.asarray(rng.normal(size=(*window, 2, 3)), jnp.float32)
 
     def gradient(x, kernel):
         return jax.grad(lambda k: jnp.sum(F.conv2d(x, k, impl=impl) ** 2))(kernel)
@@ -320,6 +360,7 @@ def test_a_scanned_step_holds_no_naive_convolution():
         (lambda x, k: F.conv2d(x, k, impl="fft"), "impl='fft' is not allowed: use 'auto', 'xla'"),
         (lambda x, k: F.conv2d(x, k, dilation=2, impl="gemm"), "impl='gemm' cannot compute"),
         (lambda x, k: F.conv2d(x, k, stride=2, rounding="floor", impl="winograd"), "needs a 3x3"),
+        (lambda x, k: F.conv2d(x, k, impl="pointwise"), "needs windows of one cell"),
         (lambda x, k: F.conv_relu_pool(x, k, impl="block"), "for 'block' even sizes"),
         (
             lambda x, k: F.conv_act_pool(x[:, 1:], k, None, jnp.tanh, "avg", impl="gemm"),

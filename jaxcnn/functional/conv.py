@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jaxcnn.errors import ConfigError, ShapeError
 from jaxcnn.functional import check
-from jaxcnn.functional.lowering import canonical, choice, gemm, reference, winograd
+from jaxcnn.functional.lowering import canonical, choice, gemm, pointwise, reference, winograd
 from jaxcnn.functional.lowering.choice import ConvImpl
 from jaxcnn.functional.lowering.geometry import Geometry
 from jaxcnn.functional.padding import PaddingMode, pad
@@ -81,6 +81,7 @@ _LOWERINGS = {
     "canonical": canonical.conv,
     "gemm": gemm.conv,
     "winograd": winograd.conv,
+    "pointwise": pointwise.conv,
 }
 
 

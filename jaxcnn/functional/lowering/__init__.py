@@ -8,6 +8,7 @@ shape; `impl="..."` asks for one by name, `with F.lowering("xla"):` for XLA's ow
 - `canonical`: XLA's convolution with both gradients written as plain forward convolutions.
 - `gemm`: patches in rows, then one matrix product.
 - `winograd`: 3x3 kernels by tiles, with fewer multiplications.
+- `pointwise`: kernels of one cell, as one matrix product over the channels.
 - `mask`: max pooling whose gradient compares instead of scattering.
 - `block`: convolution, ReLU and 2x2 max pooling as one operation.
 

@@ -6,6 +6,9 @@ gradients into it at the top level of a program, but not in the body of a loop. 
 run as naive loops: a scanned training step of deck D's CIFAR-10 net takes 33 times as long.
 The barriers keep the transpositions from being folded back into the convolution.
 
+Without any padding XLA takes another way, which is two to nine times slower where a window has
+many cells, as in the gradient of a kernel; one more column of zeros avoids it (`_convolve`).
+
 Gradients equal JAX's own to rounding. On ResNet-20 the step took 441 ms in a loop of four and 547
 by itself (the difference is fresh memory), where JAX's own took 771 by itself; half of that gain
 is `solid`, which keeps residual sums from being computed again for each transposition.
@@ -13,6 +16,8 @@ is `solid`, which keeps residual sums from being computed again for each transpo
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -34,12 +39,20 @@ def conv(x: Array, kernel: Array, bias: Array | None, geometry: Geometry) -> Arr
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    return reference.conv(x, kernel, None, geometry)
+    return _forward(x, kernel, geometry)[0]
 
 
 def _forward(x: Array, kernel: Array, geometry: Geometry) -> tuple[Array, tuple[Array, Array]]:
     x = solid(x, kernel)
-    return reference.conv(x, kernel, None, geometry), (x, kernel)
+    y = _convolve(
+        x,
+        kernel,
+        geometry.pads,
+        strides=geometry.strides,
+        dilations=geometry.dilations,
+        groups=geometry.groups,
+    )
+    return y, (x, kernel)
 
 
 def _backward(geometry: Geometry, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
@@ -71,15 +84,13 @@ def input_gradient(shape: tuple[int, ...], kernel: Array, g: Array, geometry: Ge
         turned = swapped.reshape(*window, outer // geometry.groups, geometry.groups * inner)
     else:
         turned = jnp.swapaxes(flipped, -1, -2)
-    return lax.conv_general_dilated(
+    return _convolve(
         g,
         barrier(turned),
-        window_strides=(1,) * len(pads),
-        padding=pads,
-        lhs_dilation=geometry.strides,
-        rhs_dilation=geometry.dilations,
-        dimension_numbers=reference.LAYOUTS[len(pads)],
-        feature_group_count=geometry.groups,
+        pads,
+        spread=geometry.strides,
+        dilations=geometry.dilations,
+        groups=geometry.groups,
     )
 
 
@@ -93,23 +104,54 @@ def kernel_gradient(x: Array, shape: tuple[int, ...], g: Array, geometry: Geomet
         spread = (g.shape[1 + i] - 1) * geometry.strides[i]
         extent = geometry.dilations[i] * (shape[i] - 1)
         pads.append((low, spread + extent - low + 1 - x.shape[1 + i]))
-    if shape[rank - 1] > 1 and not any(map(any, pads)):
-        # Without padding XLA takes another way, which for windows as large as these is two to
-        # nine times slower. One column more, of zeros and cut off below, costs a fraction.
-        pads[-1] = (0, 1)
     # Channels of a group become examples; examples, by group, become channels.
     n, groups = x.shape[0], geometry.groups
     split = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
     examples = jnp.transpose(split, (rank + 2, *space, rank + 1, 0))
     examples = examples.reshape(x.shape[-1] // groups, *x.shape[1:-1], groups * n)
-    dw = lax.conv_general_dilated(
+    dw = _convolve(
         barrier(examples),
         barrier(jnp.transpose(g, (*space, 0, rank + 1))),
-        window_strides=geometry.dilations,
-        padding=pads,
-        rhs_dilation=geometry.strides,
+        pads,
+        strides=geometry.dilations,
+        dilations=geometry.strides,
+        groups=groups,
+    )
+    return jnp.transpose(dw, (*space, 0, rank + 1))
+
+
+_MANY = 256  # cells of a window, channels included, from which padding pays
+
+
+def _convolve(
+    x: Array,
+    kernel: Array,
+    pads: Sequence[tuple[int, int]],
+    *,
+    strides: tuple[int, ...] | None = None,
+    spread: tuple[int, ...] | None = None,
+    dilations: tuple[int, ...],
+    groups: int,
+) -> Array:
+    """XLA's convolution; `spread` is the dilation of the input. See the module for the column."""
+    rank = x.ndim - 2
+    ones = (1,) * rank
+    strides, spread = strides or ones, spread or ones
+    last = (x.shape[-2] - 1) * spread[-1] - (kernel.shape[-3] - 1) * dilations[-1]
+    widen = (
+        groups == 1
+        and math.prod(kernel.shape[:-1]) >= _MANY
+        and not any(map(any, pads))
+        and last >= strides[-1]  # two columns or more, so that one more is half at most
+    )
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=strides,
+        padding=[*pads[:-1], (0, strides[-1])] if widen else pads,
+        lhs_dilation=spread,
+        rhs_dilation=dilations,
         dimension_numbers=reference.LAYOUTS[rank],
         feature_group_count=groups,
     )
-    dw = lax.slice_in_dim(dw, 0, shape[rank - 1], axis=rank)
-    return jnp.transpose(dw, (*space, 0, rank + 1))
+    return y[..., :-1, :] if widen else y

@@ -14,7 +14,7 @@ from jaxcnn.errors import ConfigError
 from jaxcnn.functional.lowering.geometry import Geometry
 from jaxcnn.typing import Array
 
-ConvImpl: TypeAlias = Literal["auto", "xla", "canonical", "gemm", "winograd"]
+ConvImpl: TypeAlias = Literal["auto", "xla", "canonical", "gemm", "winograd", "pointwise"]
 PoolImpl: TypeAlias = Literal["auto", "xla", "mask"]
 ActImpl: TypeAlias = Literal["auto", "xla", "gemm"]
 FusedImpl: TypeAlias = Literal["auto", "xla", "canonical", "gemm", "block"]
@@ -90,12 +90,14 @@ def conv_lowering(impl: ConvImpl, x: Array, kernel: Array, geometry: Geometry) -
     if impl == "auto":
         if not on_cpu():
             return "xla"
+        if pointwise_fits(kernel, geometry):
+            return "pointwise"
         if winograd_fits(kernel, geometry) and _winograd_pays(x, kernel):
             return "winograd"
         if gemm_fits(kernel, geometry) and _gemm_pays(kernel, geometry):
             return "gemm"
         return "canonical"
-    _check(impl, ("xla", "canonical", "gemm", "winograd"))
+    _check(impl, ("xla", "canonical", "gemm", "winograd", "pointwise"))
     if impl == "gemm" and not gemm_fits(kernel, geometry):
         raise ConfigError(
             f"impl='gemm' cannot compute {geometry} with a kernel {list(kernel.shape)}: it needs "
@@ -105,6 +107,11 @@ def conv_lowering(impl: ConvImpl, x: Array, kernel: Array, geometry: Geometry) -
         raise ConfigError(
             f"impl='winograd' cannot compute {geometry} with a kernel {list(kernel.shape)}: it "
             "needs a 3x3 kernel, and stride, dilation and groups 1."
+        )
+    if impl == "pointwise" and not pointwise_fits(kernel, geometry):
+        raise ConfigError(
+            f"impl='pointwise' cannot compute {geometry} with a kernel {list(kernel.shape)}: it "
+            "needs windows of one cell, no padding, and groups 1."
         )
     return impl
 
@@ -169,6 +176,15 @@ def act_lowering(impl: ActImpl, x: Array, kernel: Array, geometry: Geometry) -> 
 def gemm_fits(kernel: Array, geometry: Geometry) -> bool:
     """Whether the convolution is of the kind that one matrix product computes."""
     return kernel.ndim == 4 and set(geometry.dilations) == {1} and geometry.groups == 1
+
+
+def pointwise_fits(kernel: Array, geometry: Geometry) -> bool:
+    """Whether each output sees one cell of the input, and all of its channels."""
+    return (
+        math.prod(kernel.shape[:-2]) == 1
+        and not any(map(any, geometry.pads))
+        and geometry.groups == 1
+    )
 
 
 def winograd_fits(kernel: Array, geometry: Geometry) -> bool:
