@@ -116,6 +116,22 @@ def check_pointwise(case):
     assert_same(conv("pointwise"), conv("xla"), arrays(case, 3, 4), case["dtype"])
 
 
+def check_depthwise(case):
+    case = dict(case, groups=5)
+    if any(
+        case["dilation"] * (w - 1) >= s for w, s in zip(case["window"], case["size"], strict=True)
+    ):
+        case["dilation"] = 1
+
+    def conv(impl):
+        return lambda x, k, b: F.conv2d(
+            x, k, b, stride=case["stride"], padding=case["padding"], dilation=case["dilation"],
+            groups=5, rounding="floor", impl=impl,
+        )  # fmt: skip
+
+    assert_same(conv("depthwise"), conv("xla"), arrays(case, 5, 5), case["dtype"])
+
+
 def even_pads(case):
     """Padding that leaves even sizes: one more cell where the window leaves an odd number."""
     pads = case["padding"]
@@ -169,6 +185,7 @@ test_canonical, test_canonical_many = checked(check_canonical, convolutions)
 test_gemm, test_gemm_many = checked(check_gemm, convolutions)
 test_winograd, test_winograd_many = checked(check_winograd, convolutions)
 test_pointwise, test_pointwise_many = checked(check_pointwise, convolutions)
+test_depthwise, test_depthwise_many = checked(check_depthwise, convolutions)
 test_fused, test_fused_many = checked(check_fused, convolutions)
 test_act, test_act_many = checked(check_act, convolutions)
 test_pool, test_pool_many = checked(check_pool, convolutions)
@@ -198,6 +215,22 @@ def test_canonical_without_padding_on_many_cells(stride, dilation, dtype, rng):
         )
 
     assert_same(conv("canonical"), conv("xla"), arguments, dtype)
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 3), (2, 4, 5, 4, 3)], ids=["1d", "3d"])
+def test_depthwise_in_other_ranks_and_bfloat16(shape, rng):
+    window = (2,) * (len(shape) - 2)
+
+    def conv(impl):
+        return lambda x, k: F.conv(x, k, padding=1, stride=2, groups=3, rounding="floor", impl=impl)
+
+    arguments = [rng.normal(size=shape), rng.normal(size=(*window, 1, 3))]
+    assert_same(conv("depthwise"), conv("xla"), arguments, jnp.float64)
+    narrow = [jnp.asarray(a, jnp.bfloat16) for a in arguments]
+    y = conv("depthwise")(*narrow)
+    assert y.dtype == jnp.bfloat16  # summed in float32, rounded once
+    exact = conv("xla")(*(a.astype(jnp.float32) for a in narrow))
+    assert relative(y.astype(jnp.float32), exact) < 2**-8
 
 
 def test_pointwise_in_other_ranks_and_maps(rng):
@@ -268,14 +301,15 @@ def test_maps_over_a_batch_of_kernels(rng):
         assert relative(got, wanted) < 1e-5
 
 
-@pytest.mark.parametrize("impl", ["xla", "canonical", "gemm", "winograd", "pointwise"])
+@pytest.mark.parametrize("impl", ["xla", "canonical", "gemm", "winograd", "pointwise", "depthwise"])
 def test_shard_map_sums_the_gradient_of_what_is_shared(impl, rng):
     x = jnp.asarray(rng.normal(size=(8, 6, 6, 2)), jnp.float32)
     window = (1, 1) if impl == "pointwise" else (3, 3)
-    kernel = jnp.asarray(rng.normal(size=(*window, 2, 3)), jnp.float32)
+    channels, groups = ((1, 2), 2) if impl == "depthwise" else ((2, 3), 1)
+    kernel = jnp.asarray(rng.normal(size=(*window, *channels)), jnp.float32)
 
     def gradient(x, kernel):
-        return jax.grad(lambda k: jnp.sum(F.conv2d(x, k, impl=impl) ** 2))(kernel)
+        return jax.grad(lambda k: jnp.sum(F.conv2d(x, k, groups=groups, impl=impl) ** 2))(kernel)
 
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     split = jax.shard_map(gradient, mesh=mesh, in_specs=(P("data"), P()), out_specs=P())
@@ -361,6 +395,7 @@ def test_a_scanned_step_holds_no_naive_convolution():
         (lambda x, k: F.conv2d(x, k, dilation=2, impl="gemm"), "impl='gemm' cannot compute"),
         (lambda x, k: F.conv2d(x, k, stride=2, rounding="floor", impl="winograd"), "needs a 3x3"),
         (lambda x, k: F.conv2d(x, k, impl="pointwise"), "needs windows of one cell"),
+        (lambda x, k: F.conv2d(x, k, impl="depthwise"), "needs as many groups as input channels"),
         (lambda x, k: F.conv_relu_pool(x, k, impl="block"), "for 'block' even sizes"),
         (
             lambda x, k: F.conv_act_pool(x[:, 1:], k, None, jnp.tanh, "avg", impl="gemm"),

@@ -6,7 +6,15 @@ import jax.numpy as jnp
 
 from jaxcnn.errors import ConfigError, ShapeError
 from jaxcnn.functional import check
-from jaxcnn.functional.lowering import canonical, choice, gemm, pointwise, reference, winograd
+from jaxcnn.functional.lowering import (
+    canonical,
+    choice,
+    depthwise,
+    gemm,
+    pointwise,
+    reference,
+    winograd,
+)
 from jaxcnn.functional.lowering.choice import ConvImpl
 from jaxcnn.functional.lowering.geometry import Geometry
 from jaxcnn.functional.padding import PaddingMode, pad
@@ -82,6 +90,7 @@ _LOWERINGS = {
     "gemm": gemm.conv,
     "winograd": winograd.conv,
     "pointwise": pointwise.conv,
+    "depthwise": depthwise.conv,
 }
 
 

@@ -9,6 +9,7 @@ shape; `impl="..."` asks for one by name, `with F.lowering("xla"):` for XLA's ow
 - `gemm`: patches in rows, then one matrix product.
 - `winograd`: 3x3 kernels by tiles, with fewer multiplications.
 - `pointwise`: kernels of one cell, as one matrix product over the channels.
+- `depthwise`: each channel by itself, as a sum of shifted images.
 - `mask`: max pooling whose gradient compares instead of scattering.
 - `block`: convolution, ReLU and 2x2 max pooling as one operation.
 

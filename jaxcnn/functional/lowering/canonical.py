@@ -26,7 +26,7 @@ from jax import lax
 from jax.lax import optimization_barrier as barrier
 
 from jaxcnn.functional.lowering import reference
-from jaxcnn.functional.lowering.geometry import Geometry
+from jaxcnn.functional.lowering.geometry import Geometry, Pairs
 from jaxcnn.functional.lowering.solid import solid
 from jaxcnn.functional.lowering.vary import alike
 from jaxcnn.typing import Array
@@ -69,14 +69,9 @@ _conv.defvjp(_forward, _backward)
 
 def input_gradient(shape: tuple[int, ...], kernel: Array, g: Array, geometry: Geometry) -> Array:
     """Gradient of the input: `g`, dilated by the stride, against the flipped kernel."""
-    space = range(len(shape) - 2)
-    pads = []
-    for i in space:
-        extent = geometry.dilations[i] * (kernel.shape[i] - 1)
-        low = extent - geometry.pads[i][0]
-        spread = (g.shape[1 + i] - 1) * geometry.strides[i]
-        pads.append((low, shape[1 + i] + extent - 1 - spread - low))
-    flipped = jnp.flip(kernel, tuple(space))
+    space = tuple(range(len(shape) - 2))
+    pads = input_pads(shape, kernel.shape[:-2], g.shape, geometry)
+    flipped = jnp.flip(kernel, space)
     if geometry.groups > 1:  # [*w, I/G, (G O/G)] to [*w, O/G, (G I/G)]
         *window, inner, outer = kernel.shape
         split = flipped.reshape(*window, inner, geometry.groups, outer // geometry.groups)
@@ -92,6 +87,19 @@ def input_gradient(shape: tuple[int, ...], kernel: Array, g: Array, geometry: Ge
         dilations=geometry.dilations,
         groups=geometry.groups,
     )
+
+
+def input_pads(
+    shape: tuple[int, ...], window: tuple[int, ...], g_shape: tuple[int, ...], geometry: Geometry
+) -> Pairs:
+    """Padding of `g`, dilated by the strides, that makes its convolution as large as the input."""
+    pads = []
+    for i, taps in enumerate(window):
+        extent = geometry.dilations[i] * (taps - 1)
+        low = extent - geometry.pads[i][0]
+        spread = (g_shape[1 + i] - 1) * geometry.strides[i]
+        pads.append((low, shape[1 + i] + extent - 1 - spread - low))
+    return tuple(pads)
 
 
 def kernel_gradient(x: Array, shape: tuple[int, ...], g: Array, geometry: Geometry) -> Array:

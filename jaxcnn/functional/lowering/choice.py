@@ -14,7 +14,9 @@ from jaxcnn.errors import ConfigError
 from jaxcnn.functional.lowering.geometry import Geometry
 from jaxcnn.typing import Array
 
-ConvImpl: TypeAlias = Literal["auto", "xla", "canonical", "gemm", "winograd", "pointwise"]
+ConvImpl: TypeAlias = Literal[
+    "auto", "xla", "canonical", "gemm", "winograd", "pointwise", "depthwise"
+]
 PoolImpl: TypeAlias = Literal["auto", "xla", "mask"]
 ActImpl: TypeAlias = Literal["auto", "xla", "gemm"]
 FusedImpl: TypeAlias = Literal["auto", "xla", "canonical", "gemm", "block"]
@@ -85,6 +87,9 @@ def on_cpu() -> bool:
     return platform == "cpu"
 
 
+_FEW = 49  # cells of a window: more make a long program
+
+
 def conv_lowering(impl: ConvImpl, x: Array, kernel: Array, geometry: Geometry) -> str:
     """The lowering of a convolution."""
     if impl == "auto":
@@ -92,12 +97,14 @@ def conv_lowering(impl: ConvImpl, x: Array, kernel: Array, geometry: Geometry) -
             return "xla"
         if pointwise_fits(kernel, geometry):
             return "pointwise"
+        if depthwise_fits(x, kernel, geometry) and math.prod(kernel.shape[:-2]) <= _FEW:
+            return "depthwise"
         if winograd_fits(kernel, geometry) and _winograd_pays(x, kernel):
             return "winograd"
         if gemm_fits(kernel, geometry) and _gemm_pays(kernel, geometry):
             return "gemm"
         return "canonical"
-    _check(impl, ("xla", "canonical", "gemm", "winograd", "pointwise"))
+    _check(impl, ("xla", "canonical", "gemm", "winograd", "pointwise", "depthwise"))
     if impl == "gemm" and not gemm_fits(kernel, geometry):
         raise ConfigError(
             f"impl='gemm' cannot compute {geometry} with a kernel {list(kernel.shape)}: it needs "
@@ -112,6 +119,11 @@ def conv_lowering(impl: ConvImpl, x: Array, kernel: Array, geometry: Geometry) -
         raise ConfigError(
             f"impl='pointwise' cannot compute {geometry} with a kernel {list(kernel.shape)}: it "
             "needs windows of one cell, no padding, and groups 1."
+        )
+    if impl == "depthwise" and not depthwise_fits(x, kernel, geometry):
+        raise ConfigError(
+            f"impl='depthwise' cannot compute {geometry} with a kernel {list(kernel.shape)}: it "
+            "needs as many groups as input channels, and as many output channels."
         )
     return impl
 
@@ -185,6 +197,11 @@ def pointwise_fits(kernel: Array, geometry: Geometry) -> bool:
         and not any(map(any, geometry.pads))
         and geometry.groups == 1
     )
+
+
+def depthwise_fits(x: Array, kernel: Array, geometry: Geometry) -> bool:
+    """Whether each output channel sees one input channel, its own."""
+    return geometry.groups == x.shape[-1] == kernel.shape[-1] > 1
 
 
 def winograd_fits(kernel: Array, geometry: Geometry) -> bool:
