@@ -53,17 +53,19 @@ class LinenBlock(linen.Module):
 CATALOG = [
     Entry("conv", nn.Conv(3, 3), (6, 5, 2)),
     Entry("conv_same", nn.Conv(3, 3, stride=2, padding="SAME"), (6, 5, 2)),
-    Entry("conv_groups", nn.Conv(4, 3, groups=2, padding=((1, 0), (0, 1))), (5, 5, 4)),
-    Entry("conv_dilated", nn.Conv(2, 3, dilation=2, bias=False), (7, 6, 1)),
+    Entry("conv_groups", nn.Conv(4, 3, groups=2, padding=((1, 0), (0, 1))), (5, 5, 4), slow=True),
+    Entry("conv_dilated", nn.Conv(2, 3, dilation=2, bias=False), (7, 6, 1), slow=True),
     Entry("conv_1d", nn.Conv(2, 3), (7, 3)),
     Entry("conv_3d", nn.Conv(2, 2), (3, 4, 3, 2)),
-    Entry("conv_reflect", nn.Conv(2, 3, padding=1, padding_mode="reflect"), (4, 5, 2)),
-    Entry("conv_edge", nn.Conv(2, 3, padding="SAME", padding_mode="edge"), (4, 5, 2)),
+    Entry("conv_reflect", nn.Conv(2, 3, padding=1, padding_mode="reflect"), (4, 5, 2), slow=True),
+    Entry("conv_edge", nn.Conv(2, 3, padding="SAME", padding_mode="edge"), (4, 5, 2), slow=True),
     Entry("depthwise_conv", nn.DepthwiseConv(3, 2, padding=1), (4, 5, 2)),
     Entry("separable_conv", nn.separable_conv(3, padding="SAME"), (4, 5, 2)),
     Entry("conv_transpose", nn.ConvTranspose(2, 3), (3, 4, 2)),
     Entry("conv_transpose_stride", nn.ConvTranspose(2, 3, stride=2, padding=1), (3, 4, 2)),
-    Entry("conv_transpose_same", nn.ConvTranspose(2, 3, stride=2, padding="SAME"), (5, 2)),
+    Entry(
+        "conv_transpose_same", nn.ConvTranspose(2, 3, stride=2, padding="SAME"), (5, 2), slow=True
+    ),
     Entry("locally_connected", nn.LocallyConnected(2, 3, stride=2), (5, 5, 2)),
     Entry("locally_connected_1d", nn.LocallyConnected(2, 2, padding="SAME", bias=False), (4, 3)),
     Entry("dense", nn.Dense(4), (5,)),
@@ -101,7 +103,13 @@ CATALOG = [
     Entry("first_token", nn.first_token, (3, 4)),
     Entry("multi_head_attention", nn.MultiHeadAttention(2), (3, 4)),
     Entry("gelu_mlp", nn.gelu_mlp(4, 6), (3, 4)),
-    Entry("encoder_block", nn.encoder_block(4, heads=2, hidden=6, rate=0.2), (3, 4), random=True),
+    Entry(
+        "encoder_block",
+        nn.encoder_block(4, heads=2, hidden=6, rate=0.2),
+        (3, 4),
+        random=True,
+        slow=True,
+    ),
     Entry("chain", nn.chain(a=nn.Conv(2, 3), b=nn.tanh, c=nn.Flatten(), d=nn.Dense(3)), (5, 5, 1)),
     Entry("residual", residual(2), (4, 4, 2)),
     Entry("concat", nn.branch(nn.concat, one=nn.Conv(2, 1), two=nn.AvgPool(1)), (3, 3, 2)),
@@ -141,6 +149,7 @@ CATALOG = [
         models.lenet5(variant="1998", trainable_subsampling=True),
         (28, 28, 1),
         small=False,
+        slow=True,
     ),
 ]
 

@@ -95,6 +95,7 @@ def test_from_the_folder_to_the_report(folder, tmp_path, capsys):
     assert (made.path / "report.html").exists()
 
 
+@pytest.mark.slow  # of data in memory, tests/chaos/ has fast ones
 def test_a_stopped_run_goes_on_to_the_same_bits(folder, tmp_path, capsys):
     def last(path: Path) -> dict[str, np.ndarray]:
         with np.load(only_run(path).list_checkpoints()[-1] / "arrays.npz") as arrays:

@@ -16,12 +16,14 @@ from tests.golden.networks import GOLDEN, values
 
 FOLDER = Path(__file__).parent / "golden"
 RELATIVE = 1e-4
+LARGE = ("alexnet_32nd", "vit_tiny16_2blocks")  # they take the longest to compile
 
 
 @pytest.mark.parametrize(
     ("name", "steps"),
     [
-        *((name, (0, 1, 10)) for name in GOLDEN),
+        *((name, (0, 1, 10)) for name in GOLDEN if name not in LARGE),
+        *(pytest.param(name, (0, 1, 10), marks=pytest.mark.slow) for name in LARGE),
         *(pytest.param(name, (0, 100), marks=pytest.mark.slow) for name in GOLDEN),
     ],
 )

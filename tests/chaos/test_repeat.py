@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.draws import draws
 
 ROOT = Path(__file__).parent.parent.parent
@@ -29,7 +31,9 @@ def run(out: Path) -> dict:
 
 
 def test_the_same_seed_and_settings_give_the_same_bits(tmp_path):
-    count = draws(2, 20)
+    count = draws(0, 20)
+    if not count:
+        pytest.skip("the fast suite repeats a run in tests/test_repro.py")
     records = [run(tmp_path / str(number)) for number in range(count)]
     first = records[0]
     equal = sum(

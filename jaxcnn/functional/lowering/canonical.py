@@ -39,12 +39,7 @@ def conv(x: Array, kernel: Array, bias: Array | None, geometry: Geometry) -> Arr
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    return _forward(x, kernel, geometry)[0]
-
-
-def _forward(x: Array, kernel: Array, geometry: Geometry) -> tuple[Array, tuple[Array, Array]]:
-    x = solid(x, kernel)
-    y = _convolve(
+    return _convolve(
         x,
         kernel,
         geometry.pads,
@@ -52,7 +47,11 @@ def _forward(x: Array, kernel: Array, geometry: Geometry) -> tuple[Array, tuple[
         dilations=geometry.dilations,
         groups=geometry.groups,
     )
-    return y, (x, kernel)
+
+
+def _forward(x: Array, kernel: Array, geometry: Geometry) -> tuple[Array, tuple[Array, Array]]:
+    x = solid(x, kernel)
+    return _conv(x, kernel, geometry), (x, kernel)
 
 
 def _backward(geometry: Geometry, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
