@@ -44,8 +44,9 @@ class OptimizersConfig(DataStudyConfig):
     """Test images: the first so many."""
     epochs: int = 2
     """Passes over the training images."""
-    batch_size: int = 128
-    """Images of a step."""
+    batch_size: int = 125
+    """Images of a step. It should divide their number (10,000): at a constant rate one last step on
+    16 images can undo a training, and did: 96 % before it, 38 % after it (SGD 0.3, seed 1)."""
     hidden: int = 1024
     """Units of the network's dense layer."""
 
