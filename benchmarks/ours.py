@@ -18,7 +18,7 @@ from benchmarks.peers import Trainer
 from jaxcnn import losses, metrics, models, nn, optim, train
 from jaxcnn.layer import Layer
 from jaxcnn.ledger import Ledger
-from jaxcnn.train.pace import LONGEST
+from jaxcnn.train.pace import fitting
 from jaxcnn.train.step import TrainStep
 from jaxcnn.typing import Batch, Params
 
@@ -142,6 +142,6 @@ class _Several(_Own):
             began = time.perf_counter()
             self._ts, counts = self._advance(self._ts, self._batch, self._key, np.int32(n))
             loss = self._finish(counts)
-            self._most = max(1, int(LONGEST * n / (time.perf_counter() - began)))
+            self._most = fitting((time.perf_counter() - began) / n)
             steps -= n
         return loss

@@ -11,7 +11,7 @@ import pytest
 from jaxcnn import data, losses, nn, optim, train
 from jaxcnn.errors import ConfigError
 from jaxcnn.layer import Context
-from jaxcnn.train.pace import Pace
+from jaxcnn.train.pace import Pace, fitting
 from jaxcnn.typing import Batch
 
 MODEL = nn.chain(
@@ -58,6 +58,13 @@ def test_pace_never_passes_what_is_left():
         with chosen.watch() as awaited:
             awaited.append(jnp.zeros(()))
     assert chosen.steps(7) == 7  # an instant call: as many as are left
+    assert not chosen.long(7)
+    assert chosen.long(1 << 40)
+
+
+def test_a_call_is_a_second_or_a_few_long_steps():
+    assert [fitting(s) for s in (0.01, 0.26, 0.9, 1.1, 2.1, 60.0)] == [100, 4, 4, 3, 1, 1]
+    assert fitting(0.0) > 1_000_000
 
 
 @pytest.mark.parametrize("steps", [0, -1, 2.5])

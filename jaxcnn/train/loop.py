@@ -316,8 +316,10 @@ def fit(
             awaited.append(rate)
         if layout.one_at_a_time:
             jax.block_until_ready(ts)
-        if feed.throughput is not None:  # at most two calls under way: memory, and honest times
-            before, _ = rate, jax.block_until_ready(before)
+        # One call under way, or two short ones: a request to stop waits for no more, and a stream
+        # holds no more in memory.
+        jax.block_until_ready(rate if pace.long(steps) else before)
+        before = rate
         step += steps
         stop, wanted = vote(should_stop(), should_save())
         epoch_over = step % per_epoch == 0

@@ -11,12 +11,27 @@ import jax
 
 from jaxcnn.errors import ConfigError
 
-LONGEST = 6.0
-"""Seconds that a call may take: so long does a request to stop wait."""
+ENOUGH = 1.0
+"""Seconds after which longer calls gain nothing."""
+FEW = 4
+LONGEST = 4.0
+"""Seconds that a call of up to `FEW` long steps may take: so long does a request to stop wait."""
+LONG = 0.2
+"""Seconds from which on a call is awaited before the next one is made."""
+
+
+def fitting(seconds: float) -> int:
+    """Steps of one call, if one step takes so many seconds.
+
+    >>> fitting(0.005), fitting(0.5), fitting(1.7), fitting(30)
+    (200, 4, 2, 1)
+    """
+    seconds = max(seconds, 1e-9)
+    return max(1, int(ENOUGH / seconds), min(FEW, int(LONGEST / seconds)))
 
 
 class Pace:
-    """Steps of each call: as asked for, or as many as fit into `LONGEST`.
+    """Steps of each call: as asked for, or as `fitting` says.
 
     A call allocates its memory once; on CPU the first use of fresh memory costs a small network
     as much as its arithmetic, so several steps are made at a time. Results do not depend on how
@@ -38,10 +53,19 @@ class Pace:
         self._steps = steps_per_call
         self._agree = agree
         self._timed = 0
+        self._seconds = 0.0  # of a step, as far as is known
 
     def steps(self, left: int) -> int:
         """Steps of the next call, of which at most `left` may be made."""
         return min(self._steps or 1, left)
+
+    def long(self, steps: int) -> bool:
+        """Whether a call of so many steps is long.
+
+        Such a call is awaited, so that a request to stop waits for no second one. Of short calls
+        two may be under way: then the device does not wait for Python.
+        """
+        return self._seconds * steps >= LONG
 
     @contextmanager
     def watch(self) -> Iterator[list[Any]]:
@@ -53,5 +77,5 @@ class Pace:
             jax.block_until_ready(results)
             self._timed += 1
             if self._timed == 2:  # the first call meets cold memory
-                fit = int(LONGEST / max(time.perf_counter() - began, 1e-6))
-                self._steps = max(1, self._agree(min(fit, 1 << 30)))
+                self._seconds = time.perf_counter() - began
+                self._steps = max(1, self._agree(fitting(self._seconds)))
