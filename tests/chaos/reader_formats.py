@@ -198,6 +198,7 @@ def _config_judge(path: Path, read: Any, honest: Any) -> bool:
         isinstance(there[name], type(value)) or {type(there[name]), type(value)} == {int, float}
         for name, value in honest.items()
         if value is not None
+        and not (name == "save_minutes" and there[name] is None)  # which means never
     )
     for name in ("out", "data_dir", "resume"):  # "a//b" is read as "a/b"
         there[name] = there[name] and str(Path(there[name]))
