@@ -160,7 +160,8 @@ def page(records: dict[str, Record], order: Sequence[str]) -> str:
     for rung in order:
         record = records.get(rung)
         if record is not None and record["kind"] == "study":
-            parts += [f"## {record['title'].capitalize()}", record["answer"], grid(record["rows"])]
+            title = record["title"]
+            parts += [f"## {title[:1].upper() + title[1:]}", record["answer"], grid(record["rows"])]
             if record["claims"]:
                 claims = [
                     {
