@@ -4,7 +4,7 @@ Command:   make train-batch_norm       (settings: python -m experiments.batch_no
 Expected:  the decks say that it speeds up training and allows larger rates; no figure. The six
            convolutions of `models.small_cnn` with and without it, 10,000 images of MNIST, 3 epochs,
            rates from 0.003 to 1 with momentum 0.9, 3 seeds.
-Time:      16 minutes on one CPU core beside other trainings.
+Time:      22 minutes on one CPU core beside other trainings.
 """
 
 from __future__ import annotations

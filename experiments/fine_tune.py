@@ -4,7 +4,7 @@ Command:   make train-fine_tune        (settings: python -m experiments.fine_tun
 Expected:  no figure in the decks; they advise to train the head alone where data are few. LeNet-5
            learns the first half of the classes, then with few examples of the others: the head
            alone, head and dense layers, all layers, or all from scratch. 3 seeds.
-Time:      4 minutes on one CPU core.
+Time:      4 minutes on one CPU core beside other trainings.
 """
 
 from __future__ import annotations

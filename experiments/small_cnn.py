@@ -46,7 +46,7 @@ def distorted(config: SmallConfig, recipe: Recipe) -> Augment | None:
 
 
 RECIPE = Recipe(
-    epochs=15,
+    epochs=10,
     batch_size=128,
     rate=0.1,
     weight_decay=5e-4,

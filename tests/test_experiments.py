@@ -437,7 +437,7 @@ def test_the_network_fits_the_image():
     assert ledger(lenet.model(config, (32, 32, 3), 10), (32, 32, 3)).params == 62_006
 
 
-@pytest.mark.slow  # .ci/run trains the same
+@pytest.mark.slow  # .ci/run trains much the same
 def test_lenet_learns_mnist(data_dir, tmp_path):
     """One epoch on real digits reaches 98 %: thirty times fewer errors than guessing."""
     process = subprocess.run(

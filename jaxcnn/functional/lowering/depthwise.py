@@ -3,7 +3,8 @@
 With channels last each cell is a shifted copy of the image times a row of the kernel; XLA fuses
 the sum into one loop, and its gradients likewise. XLA's own convolution with as many groups as
 channels runs group by group: 3x3 on 16 images of 112x112 with 64 channels and stride 2 took 320
-ms and both gradients 2,780; here 60 and 230.
+ms and both gradients 2,780; here 60 and 230, on 2 cores that others used as well. MobileNet's
+step on 16 images of 224x224 took 5.97 s and takes 1.46 s, alone.
 """
 
 from __future__ import annotations
