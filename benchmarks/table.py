@@ -88,6 +88,9 @@ def startup_lines(startup: Json) -> list[str]:
         elif name == "mnist":
             seconds = part["read"] + part["to_device"]
             lines.append(f"MNIST from the cache to the device: {seconds:.2f} s")
+        elif name == "epoch":
+            text = "from the start of a process to LeNet-5 trained for an epoch of MNIST"
+            lines.append(f"{text}, caches filled: {part['median']:.1f} s")
         else:
             label = name.removeprefix("dispatch_")
             lines.append(f"a step of one dense layer, {label}: {part['median']:.0f} us")

@@ -11,7 +11,8 @@ import pytest
 from jaxcnn import losses, optim, replay, report, train
 from jaxcnn.data.batches import epoch_order, train_batch
 from jaxcnn.errors import CheckpointError, ConfigError, NumericalError, explain
-from jaxcnn.train.guard import accept, all_finite, moments
+from jaxcnn.train import guard
+from jaxcnn.train.guard import all_finite, moments
 from tests.conftest import blobs
 from tests.poison import BATCH, NET, Prepare, dataset, poisoned_fit
 from tests.test_train import fit
@@ -27,13 +28,15 @@ class TestGuard:
         jnp.int32(3), {"w": jnp.ones(2)}, {"mean": jnp.zeros(2)}, {"m": jnp.ones(2)}
     )
 
+    @pytest.mark.parametrize("large", [guard.LARGE, 0])
     @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
     @pytest.mark.parametrize("place", ["loss", "grads", "params", "state", "opt_state"])
-    def test_one_bad_number_anywhere_refuses_the_step(self, place, bad):
+    def test_one_bad_number_anywhere_refuses_the_step(self, place, bad, large, monkeypatch):
+        monkeypatch.setattr(guard, "LARGE", large)
         new = jax.tree.map(lambda x: x + 1, self.STATE)
         counts = {"loss_sum": jnp.float32(2), "count": jnp.float32(4)}
         grads = {"w": jnp.ones(2)}
-        taken, kept = accept(new, self.STATE, counts, grads)
+        taken, kept = guard.accept(lambda _, old: new, self.STATE, counts, grads)
         bits_equal(taken, new)
         assert (float(kept["count"]), int(kept["nonfinite"])) == (4, 0)
         poison = jnp.asarray([1.0, bad])
@@ -44,9 +47,23 @@ class TestGuard:
         else:
             tree = dict.fromkeys(getattr(new, place), poison)
             new = new._replace(**{place: tree})
-        taken, kept = accept(new, self.STATE, counts, grads)
+        taken, kept = guard.accept(lambda _, old: new, self.STATE, counts, grads)
         bits_equal(taken, self.STATE)
         assert (float(kept["count"]), int(kept["nonfinite"])) == (0, 1)
+
+    @pytest.mark.parametrize("shape", [(7,), (20_000,), (128, 128), (3, 3, 40, 40)])
+    @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+    def test_one_bad_number_among_many_is_found_wherever_it_is(self, shape, dtype):
+        check, generator = jax.jit(all_finite), np.random.default_rng(0)
+        largest = float(jnp.finfo(dtype).max)
+        signs = generator.choice([-1.0, 1.0], (7, *shape))
+        leaves = [jnp.asarray(largest * each, dtype) for each in signs]
+        assert bool(check(leaves))
+        for bad in (np.nan, np.inf, -np.inf):
+            which = int(generator.integers(7))
+            place = tuple(int(generator.integers(n)) for n in shape)
+            one = leaves[which].at[place].set(bad)
+            assert not bool(check([*leaves[:which], one, *leaves[which + 1 :]]))
 
     def test_single_numbers_of_an_optimizer_may_be_infinite(self):
         assert moments({"best": jnp.inf, "m": jnp.ones(3)})[0].shape == (3,)
@@ -87,7 +104,9 @@ class TestSkip:
                 ts, _ = step(ts, batch, key)
         return ts, skipped
 
-    def test_bad_batches_are_left_out_and_nothing_else_changes(self):
+    @pytest.mark.parametrize("large", [guard.LARGE, 0])
+    def test_bad_batches_are_left_out_and_nothing_else_changes(self, large, monkeypatch):
+        monkeypatch.setattr(guard, "LARGE", large)
         wanted, steps = self.by_hand((1, 3))
         result = poisoned_fit(bad_inputs=(1, 3), on_nonfinite="skip", nonfinite_limit=8)
         assert steps[:2] == [1, 3]

@@ -99,7 +99,7 @@ class Plan:
         return nullcontext()
 
     def replicate(self, tree: Any) -> Any:
-        """The arrays of `tree` on every device; the originals stay as they are.
+        """A copy of the arrays of `tree` on every device; the originals stay as they are.
 
         With several processes each must give the same values.
 
@@ -108,10 +108,17 @@ class Plan:
         """
         if self.processes > 1:
             return jax.tree.map(self._from_here, tree)
-        copies = jax.tree.map(lambda x: x.copy() if isinstance(x, jax.Array) else x, tree)
+        return self.share(_copies(tree))
+
+    def share(self, tree: Any) -> Any:
+        """The arrays of `tree` on every device, as `replicate`, but without a copy where none is
+        needed: they may share memory with the originals, so no call may consume them.
+        """
+        if self.processes > 1:
+            return jax.tree.map(self._from_here, tree)
         if self.devices == 1:
-            return jax.tree.map(jnp.asarray, copies)
-        return jax.device_put(copies, NamedSharding(self.mesh, P()))
+            return jax.device_put(tree)
+        return jax.device_put(tree, NamedSharding(self.mesh, P()))
 
     def _from_here(self, x: Any) -> jax.Array:
         """Makes an array of all processes of one that each has; nothing is sent."""
@@ -248,6 +255,12 @@ def _chosen(devices: int | Sequence[jax.Device] | None) -> list[jax.Device]:
             f"devices=jax.devices({chosen[0].platform!r})."
         )
     return chosen
+
+
+@jax.jit
+def _copies(tree: Any) -> Any:
+    """Fresh arrays, by one program: an eager copy would compile one for each shape."""
+    return jax.tree.map(jnp.copy, tree)
 
 
 def all_devices() -> list[jax.Device]:

@@ -49,7 +49,7 @@ def make_evaluator(
         return _over_stream(eval_step, dataset, layout)
     # Rounded up to rows that divide evenly; those beyond the set are masked like any others.
     batch_size = -(-batch_size // layout.devices) * layout.devices
-    images, labels = layout.replicate((dataset.images, dataset.labels))
+    images, labels = layout.share((dataset.images, dataset.labels))
     steps = steps_per_epoch(len(dataset), batch_size)
 
     @jax.jit

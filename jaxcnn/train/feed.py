@@ -105,7 +105,7 @@ class _Resident:
         self.per_epoch = steps_per_epoch(len(dataset), batch_size)
         self._batch_size = batch_size
         self._augment, self._mix = augment, mix
-        self._images, self._labels = layout.replicate((dataset.images, dataset.labels))
+        self._images, self._labels = layout.share((dataset.images, dataset.labels))
         self._key = key
         self._make_order = layout.compile(
             lambda key, epoch: epoch_order(key, epoch, len(dataset), batch_size),

@@ -126,7 +126,7 @@ def fit(
       log_every: steps of an interval; the metrics of an interval are fetched one interval
         late, so that the device never waits.
       steps_per_call: steps that one call of the compiled program makes, at most; None: as many
-        as take six seconds. Results do not depend on it. Python sees the training between
+        as take a second, or up to four long ones. Python sees the training between
         calls, so it is also how long a request to stop may wait. A stream makes one.
       accumulate: parts that a device's rows are computed in, one after another, to save memory;
         the update is that of the whole batch. See `make_train_step`.
@@ -177,13 +177,9 @@ def fit(
         raise ConfigError(
             f"the train state has made {step} steps, more than epochs={epochs} of {per_epoch}."
         )
+    count = make_eval_step(model, loss, prepare=prepare, precision=precision, top_k=top_k)
     evaluators = {
-        name: make_evaluator(
-            make_eval_step(model, loss, prepare=prepare, precision=precision, top_k=top_k),
-            held,
-            eval_batch_size,
-            layout,
-        )
+        name: make_evaluator(count, held, eval_batch_size, layout)
         for name, held in (evaluate_on or {}).items()
     }
     train_step = make_train_step(
@@ -214,13 +210,11 @@ def fit(
         return ts, counts, skipped, optim.learning_rate(ts.opt_state)
 
     held = feed.held(step % (epochs * per_epoch))
-    whole_step = make_train_step(
-        model, loss, optimizer, prepare=prepare, precision=precision, top_k=top_k
-    )
-    shapes = jax.eval_shape(
-        lambda ts, held, key: whole_step(ts, feed.batch(held, ts.step, key, (0, 1)), key)[1],
-        ts, held, key,
+    shapes = jax.eval_shape(  # of an evaluation: it counts the same, and is traced in less time
+        lambda ts, held: count(ts.params, ts.state, feed.batch(held, ts.step, key, (0, 1))),
+        ts, held,
     )  # fmt: skip
+    shapes["nonfinite"] = jax.ShapeDtypeStruct((), jnp.int32)
 
     def zero() -> Any:
         return layout.replicate(jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes))
@@ -272,7 +266,7 @@ def fit(
             return None
         if nonfinite:  # a policy decides; the good steps of the interval do not hide it
             means["loss"] = float("nan")
-        now = clock.now()
+        now = interval.done or clock.now()
         record = {
             "kind": "train",
             "step": interval.step,
@@ -318,8 +312,12 @@ def fit(
             jax.block_until_ready(ts)
         # One call under way, or two short ones: a request to stop waits for no more, and a stream
         # holds no more in memory.
-        jax.block_until_ready(rate if pace.long(steps) else before)
+        await_this = pace.long(steps)
+        jax.block_until_ready(rate if await_this else before)
         before = rate
+        done = clock.now()
+        if pending is not None and pending.done is None:
+            pending = pending._replace(done=done)
         step += steps
         stop, wanted = vote(should_stop(), should_save())
         epoch_over = step % per_epoch == 0
@@ -330,7 +328,7 @@ def fit(
             continue
         if pending is not None:
             report(pending)
-        pending = _Interval(step, counts, rate, skipped)
+        pending = _Interval(step, counts, rate, skipped, done if await_this else None)
         counts = zero()
         if epoch_over or stop or save or control.watches_training:
             made, record = step, report(pending)
@@ -395,3 +393,4 @@ class _Interval(NamedTuple):
     counts: Any
     rate: Array
     skipped: Array
+    done: float | None  # by the clock, when the device was seen to have finished it

@@ -103,14 +103,12 @@ def make_train_step(
         grads = jax.tree.map(total, grads)
         counts = jax.tree.map(total, counts)
 
-        updates, opt_state = optimizer.update(grads, ts.opt_state, ts.params)
-        new = TrainState(
-            optax.safe_increment(ts.step),
-            optax.apply_updates(ts.params, updates),
-            state,
-            opt_state,
-        )
-        return guard.accept(new, ts, counts, grads)
+        def update(grads: Params, ts: TrainState) -> TrainState:
+            updates, opt_state = optimizer.update(grads, ts.opt_state, ts.params)
+            params = optax.apply_updates(ts.params, updates)
+            return TrainState(optax.safe_increment(ts.step), params, state, opt_state)
+
+        return guard.accept(update, ts, counts, grads)
 
     return train_step
 
