@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import time
 from functools import partial
 
 import chex
@@ -212,6 +213,21 @@ class TestFit:
         assert [line["count"] for line in trained[:3]] == [64, 64, 22]
         assert all(line["learning_rate"] == pytest.approx(0.05) for line in trained)
         assert set(result.seconds) == {"init", "compile", "train", "eval", "checkpoints"}
+
+    def test_images_per_second_are_those_of_each_interval_also_the_last(self, small):
+        def slow(images):
+            shape = jax.ShapeDtypeStruct(images.shape, images.dtype)
+
+            def wait(images):
+                time.sleep(0.11)
+                return images
+
+            return data.Scale()(jax.pure_callback(wait, shape, images))
+
+        lines = fit(small, epochs=2, prepare=slow, augment=None, log_every=2).history
+        for line, steps in zip(lines, [2, 2, 1, 2, 2, 1], strict=True):
+            # Its steps slept so long at least. What ended before it was reported is half its own.
+            assert line["images_per_second"] < line["count"] / (0.11 * steps) * 1.5
 
     def test_the_same_seed_gives_the_same_bits(self, small):
         one, two = fit(small), fit(small)

@@ -138,8 +138,8 @@ def test_readers_and_training_need_no_network(tmp_path):
     alone = subprocess.run([*command, sys.executable, "-c", connects], capture_output=True)
     assert b"unreachable" in alone.stderr  # or the network was there after all
     tests = [
-        "tests/test_data.py::TestIdx",
-        "tests/test_data.py::TestLoad",
+        "tests/data/test_idx.py",
+        "tests/data/test_load.py",
         "tests/test_checkpoint.py::test_comes_back_bit_for_bit",
         "tests/test_verify.py::TestVerify::test_all_is_well",
         "tests/test_train.py::TestFit::test_learns_and_logs",

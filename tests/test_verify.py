@@ -13,7 +13,7 @@ from jaxcnn import data
 from jaxcnn.data import Dataset, Splits, cache, digests
 from jaxcnn.data.known import KNOWN, content_digest
 from jaxcnn.errors import ConfigError, DataError, DataUnavailableError
-from tests.test_data import DIGITS, write_idx
+from tests.data.idx_files import DIGITS, write_idx
 
 LONG_AGO = 1_600_000_000
 

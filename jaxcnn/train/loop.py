@@ -304,6 +304,7 @@ def fit(
         place = step % per_epoch
         most = min(log_every - place % log_every, per_epoch - place)
         steps = pace.steps(min(most, feed.most or most))
+        long = pace.long(steps)
         held = feed.held(step)
         with pace.watch() as awaited:
             ts, counts, skipped, rate = run(ts, counts, skipped, held, key, np.int32(steps))
@@ -312,12 +313,12 @@ def fit(
             jax.block_until_ready(ts)
         # One call under way, or two short ones: a request to stop waits for no more, and a stream
         # holds no more in memory.
-        await_this = pace.long(steps)
-        jax.block_until_ready(rate if await_this else before)
-        before = rate
-        done = clock.now()
+        jax.block_until_ready(before)
         if pending is not None and pending.done is None:
-            pending = pending._replace(done=done)
+            pending = pending._replace(done=clock.now())
+        if long:
+            jax.block_until_ready(rate)
+        before = rate
         step += steps
         stop, wanted = vote(should_stop(), should_save())
         epoch_over = step % per_epoch == 0
@@ -328,7 +329,7 @@ def fit(
             continue
         if pending is not None:
             report(pending)
-        pending = _Interval(step, counts, rate, skipped, done if await_this else None)
+        pending = _Interval(step, counts, rate, skipped, clock.now() if long else None)
         counts = zero()
         if epoch_over or stop or save or control.watches_training:
             made, record = step, report(pending)

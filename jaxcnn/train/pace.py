@@ -60,12 +60,12 @@ class Pace:
         return min(self._steps or 1, left)
 
     def long(self, steps: int) -> bool:
-        """Whether a call of so many steps is long.
+        """Whether a call of so many steps is long, or not known to be short.
 
         Such a call is awaited, so that a request to stop waits for no second one. Of short calls
         two may be under way: then the device does not wait for Python.
         """
-        return self._seconds * steps >= LONG
+        return self._steps is None or self._seconds * steps >= LONG
 
     @contextmanager
     def watch(self) -> Iterator[list[Any]]:
