@@ -32,13 +32,17 @@ def conv(x: Array, kernel: Array, bias: Array | None, geometry: Geometry) -> Arr
 
 @jax.custom_vjp
 def _conv(x: Array, kernel: Array) -> Array:
+    return _plain(x, kernel)
+
+
+def _plain(x: Array, kernel: Array) -> Array:
     y = product(_rows(x), _rows(kernel), x.dtype)
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
     x = solid(x, kernel)
-    return _conv(x, kernel), (x, kernel)
+    return _plain(x, kernel), (x, kernel)
 
 
 def _backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
