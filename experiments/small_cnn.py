@@ -2,8 +2,9 @@
 
 Command:   make train-small_cnn        (settings: python -m experiments.small_cnn --help)
 Expected:  MNIST 99.65 % of the 10,000 test images, mean of 3 seeds; one network, no ensemble.
-           20 epochs, not 10: of seed 0, validation says 99.60 % and a loss of 0.0125 after 20,
-           99.56 % and 0.0142 after 10.
+           Epochs: with 5,000 training images held out, seed 0 gets 99.56 % of them and a loss of
+           0.0142 after 10 epochs, 99.60 % and 0.0125 after 20. The gain still goes on, so there
+           are 30; and as nothing is left to be chosen, all 60,000 images are trained on.
 Time:      MNIST 19 minutes on one CPU core (x86-64, AVX-512) that had other work too.
 """
 
@@ -48,7 +49,7 @@ def distorted(config: SmallConfig, recipe: Recipe) -> Augment | None:
 
 
 RECIPE = Recipe(
-    epochs=20,
+    epochs=30,
     batch_size=128,
     rate=0.1,
     weight_decay=5e-4,
@@ -63,7 +64,7 @@ EXPERIMENT = Experiment(
     title=lambda config: f"small batch-norm CNN, seed {config.seed}",
     model=model,
     recipes={
-        "mnist": dataclasses.replace(RECIPE, expected=0.9965),
+        "mnist": dataclasses.replace(RECIPE, validation=0, expected=0.9965),
         "digits": dataclasses.replace(RECIPE, epochs=60, batch_size=32, validation=0),
         "": RECIPE,
     },

@@ -6,6 +6,11 @@ multiplied with four shifted copies of the kernel: 44 % more multiply-adds for a
 on patches 2.8 times smaller, whose memory traffic is what takes the time. Pooling is then the
 maximum of four slabs, and its gradient needs one byte a cell: which was first, or none where
 ReLU cut it off.
+
+The result and its gradient are kept (`solid`): beside a dense layer they would be computed in its
+order of memory, which misses the cache, and the gradient five times over. With that, and slabs
+made by comparison instead of a stack, a step of deck D's CIFAR-10 net takes 15 % less, one of
+LeNet-5 11 %.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from jaxcnn.functional.lowering.gemm import product, product_t
 from jaxcnn.functional.lowering.geometry import Geometry
 from jaxcnn.functional.lowering.mask import first_maximum
 from jaxcnn.functional.lowering.patches import columns, examples_last, sum_columns, zero_pad
+from jaxcnn.functional.lowering.solid import solid
 from jaxcnn.functional.lowering.vary import alike
 from jaxcnn.functional.precision import wide
 from jaxcnn.typing import Array
@@ -52,16 +58,17 @@ def _forward(
     y = best + bias[:, None].astype(best.dtype)
     which = jnp.where(y > 0, which, jnp.int8(_CUT))
     y = jnp.maximum(y, jnp.zeros((), y.dtype)).astype(x.dtype)
-    return y.reshape(features, height, width, -1), (matrix, which, x, kernel, bias)
+    return solid(y.reshape(features, height, width, -1), kernel), (matrix, which, x, kernel, bias)
 
 
 def _backward(geometry: Geometry, saved: tuple[Array, ...], g: Array) -> tuple[Array, Array, Array]:
     matrix, which, x, kernel, bias = saved
     kh, kw, channels, features = kernel.shape
-    flat = g.reshape(features, -1)
-    slabs = barrier(
-        jnp.stack([jnp.where(which == position, flat, 0) for position in range(4)])
-    ).reshape(4 * features, -1)
+    flat = solid(g, kernel).reshape(features, -1)
+    # Compared all at once: a stack of four is filled two to four times as slowly.
+    position = jnp.arange(4, dtype=which.dtype)[:, None, None]
+    slabs = jnp.where(which[None] == position, flat[None], 0)
+    slabs = barrier(slabs).reshape(4 * features, -1)
     # [(kh+1) C (kw+1), 4 O]: every position's kernel lies shifted in the common window.
     shifted = product_t(matrix, slabs).reshape(kh + 1, channels, kw + 1, 4, features)
     moved = [shifted[i : i + kh, :, j : j + kw, n] for n, (i, j) in enumerate(_SHIFTS)]
