@@ -67,12 +67,17 @@ CATALOG = [
         "conv_transpose_same", nn.ConvTranspose(2, 3, stride=2, padding="SAME"), (5, 2), slow=True
     ),
     Entry("locally_connected", nn.LocallyConnected(2, 3, stride=2), (5, 5, 2)),
-    Entry("locally_connected_1d", nn.LocallyConnected(2, 2, padding="SAME", bias=False), (4, 3)),
+    Entry(
+        "locally_connected_1d",
+        nn.LocallyConnected(2, 2, padding="SAME", bias=False),
+        (4, 3),
+        slow=True,
+    ),
     Entry("dense", nn.Dense(4), (5,)),
-    Entry("dense_no_bias", nn.Dense(4, bias=False), (5,)),
+    Entry("dense_no_bias", nn.Dense(4, bias=False), (5,), slow=True),
     Entry("maxout", nn.Maxout(3, 2), (5,)),
     Entry("max_pool", nn.MaxPool(2), (4, 6, 2)),
-    Entry("max_pool_overlapping", nn.MaxPool(3, stride=2), (7, 5, 2)),
+    Entry("max_pool_overlapping", nn.MaxPool(3, stride=2), (7, 5, 2), slow=True),
     Entry("avg_pool", nn.AvgPool(2, padding="SAME"), (5, 5, 2)),
     Entry("global_avg_pool", nn.GlobalAvgPool(), (3, 4, 2)),
     Entry("global_max_pool", nn.GlobalMaxPool(), (3, 4, 2)),
@@ -91,10 +96,10 @@ CATALOG = [
     Entry("gelu", nn.gelu, (5,)),
     Entry("ramp", nn.ramp, (5,)),
     Entry("leaky_relu", nn.LeakyRelu(), (5,)),
-    Entry("leaky_relu_of_decks_b_and_c", nn.LeakyRelu(0.1), (5,)),
+    Entry("leaky_relu_of_decks_b_and_c", nn.LeakyRelu(0.1), (5,), slow=True),
     Entry("parametric_relu", nn.ParametricRelu(), (3, 4, 2)),
     Entry("elu", nn.Elu(), (5,)),
-    Entry("elu_alpha", nn.Elu(alpha=0.5), (5,)),
+    Entry("elu_alpha", nn.Elu(alpha=0.5), (5,), slow=True),
     Entry("softmax", nn.softmax, (5,)),
     Entry("identity", nn.identity, (5,)),
     Entry("patch_embedding", nn.PatchEmbedding(3, 2), (4, 6, 2)),
@@ -102,7 +107,7 @@ CATALOG = [
     Entry("position_embedding", nn.PositionEmbedding(), (3, 4)),
     Entry("first_token", nn.first_token, (3, 4)),
     Entry("multi_head_attention", nn.MultiHeadAttention(2), (3, 4)),
-    Entry("gelu_mlp", nn.gelu_mlp(4, 6), (3, 4)),
+    Entry("gelu_mlp", nn.gelu_mlp(4, 6), (3, 4), slow=True),
     Entry(
         "encoder_block",
         nn.encoder_block(4, heads=2, hidden=6, rate=0.2),
@@ -143,7 +148,7 @@ CATALOG = [
         "mobilenet", models.mobilenet(classes=5, width=0.25), (32, 32, 3), small=False, slow=True
     ),
     Entry("lenet5_modern", models.lenet5(), (28, 28, 1), small=False),
-    Entry("lenet5_1998", models.lenet5(variant="1998"), (28, 28, 1), small=False),
+    Entry("lenet5_1998", models.lenet5(variant="1998"), (28, 28, 1), small=False, slow=True),
     Entry(
         "lenet5_1998_trainable",
         models.lenet5(variant="1998", trainable_subsampling=True),
@@ -158,7 +163,7 @@ if nnx_works():
 
     CATALOG += [
         Entry("nnx_linear", LINEAR, (4,)),
-        Entry("nnx_block", BLOCK, (4, 4, 2), random=True),
+        Entry("nnx_block", BLOCK, (4, 4, 2), random=True, slow=True),
     ]
 
 

@@ -70,7 +70,7 @@ def test_rows_of_a_gpu_only_there():
     assert run.not_run(gpu=True) == {}
 
 
-@pytest.mark.parametrize("name", ["lenet", "resnet20"])
+@pytest.mark.parametrize("name", ["lenet", pytest.param("resnet20", marks=pytest.mark.slow)])
 def test_plain_jax_and_jaxcnn_compute_the_same(name):
     network = networks.find(name)
     model = ours.model_of(network)

@@ -14,6 +14,8 @@ MOST_BYTES = 60_000  # of a picture
 
 relative = {page: str(page.relative_to(pages.FOLDER)) for page in ALL}
 each_page = pytest.mark.parametrize("page", ALL, ids=relative.get)
+LONG = ("deep-networks",)
+"""Pages whose networks take half a minute to compile."""
 each_page_that_runs = pytest.mark.parametrize("page", pages.RUN, ids=relative.get)
 
 
@@ -29,7 +31,13 @@ def test_there_is_a_page_for_each_deck():
     assert sorted(title.split(":")[0] for title in titles) == [f"# Deck {d}" for d in "ABCDE"]
 
 
-@each_page_that_runs
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] * (page.stem in LONG), id=relative[page])
+        for page in pages.RUN
+    ],
+)
 def test_the_code_runs_prints_what_is_shown_and_draws_the_pictures(page, tmp_path):
     done = pages.run(page, tmp_path)
     assert len(done) > 5

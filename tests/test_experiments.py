@@ -207,8 +207,8 @@ def test_ctrl_c_before_training_ends_quietly(tmp_path):
 @pytest.mark.parametrize(
     "preprocess",
     [
-        *(pytest.param(p, marks=pytest.mark.slow) for p in ("mean-image", "channel-mean")),
-        "standardize",
+        pytest.param(each, marks=pytest.mark.slow)
+        for each in ("mean-image", "channel-mean", "standardize")
     ],
 )
 def test_fitted_statistics_are_stored_with_the_run(tmp_path, capsys, preprocess):
@@ -257,6 +257,7 @@ class TestResume:
         assert status == 2
         assert "rate, seed would change" in err
 
+    @pytest.mark.slow  # of the same store, tests/test_resume.py and tests/chaos/ have fast ones
     def test_a_damaged_checkpoint_is_named_and_passed_over(self, finished, tmp_path, capsys):
         run = tmp_path / "copy"
         shutil.copytree(finished[1], run)

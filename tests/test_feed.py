@@ -52,7 +52,13 @@ def whole(pictures) -> train.Fit:
         return fit(stream, augment=data.Shift(1))
 
 
-@pytest.mark.parametrize(("way", "devices"), [("jit", 4), ("shard_map", 4), ("pmap", 2)])
+@pytest.mark.parametrize(
+    ("way", "devices"),
+    [
+        ("shard_map", 4),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("jit", 4), ("pmap", 2))),
+    ],
+)
 def test_all_ways_agree_with_one_device(pictures, whole, way, devices):
     with open_stream(pictures) as stream:
         result = fit(stream, augment=data.Shift(1), parallel=way, devices=jax.devices()[:devices])
@@ -76,7 +82,9 @@ def test_a_stream_is_the_data_set_of_its_batches(pictures):
     )
 
 
-@pytest.mark.parametrize("stop_after", [1, 4, 6])
+@pytest.mark.parametrize(
+    "stop_after", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 6))]
+)
 def test_a_stopped_training_goes_on_with_the_same_bits(pictures, whole, stop_after):
     calls = iter(range(1, 100))
     with open_stream(pictures) as stream:

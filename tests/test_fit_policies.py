@@ -79,7 +79,9 @@ class TestPolicies:
                 policies={"p": watching},
             )
 
-    @pytest.mark.parametrize("stop_at", [3, 5, 10, 13, 20])
+    @pytest.mark.parametrize(
+        "stop_at", [13, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5, 10, 20))]
+    )
     def test_a_stopped_training_decides_as_the_whole_one(self, small, stop_at):
         settings = self.settings(
             policies={

@@ -34,7 +34,7 @@ def alone(small):
     return fit(small.train, "auto", 1)
 
 
-@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize("devices", [8, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("way", WAYS)
 def test_all_ways_agree_with_one_device(small, alone, way, devices):
     result = fit(small.train, way, devices)

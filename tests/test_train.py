@@ -185,7 +185,7 @@ class TestSteps:
             run = jax.shard_map(
                 step, mesh=mesh, in_specs=(spec(), spec("data"), spec()), out_specs=spec()
             )
-            parts = run(ts, batch, key)
+            parts = jax.jit(run)(ts, batch, key)
         else:
             run = jax.pmap(step, axis_name="data", in_axes=(None, 0, None), out_axes=None)
             parts = run(ts, jax.tree.map(lambda a: a.reshape(8, 2, *a.shape[1:]), batch), key)
