@@ -117,11 +117,16 @@ def grid(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _cores(record: dict[str, Any]) -> str:
+    count = record["environment"]["cores"]
+    return f"{count} core" if count == 1 else f"{count} cores"
+
+
 def note(records: dict[str, Record]) -> str:
     """What holds for all rows: machine, versions, data."""
     places = sorted(
         {
-            f"{r['environment']['processor']}, {r['environment']['cores']} cores, "
+            f"{r['environment']['processor']}, {_cores(r)}, "
             f"JAX {r['environment']['versions']['jax']}, Python {r['environment']['python']}"
             for r in records.values()
         }
