@@ -65,6 +65,14 @@ def test_the_same_command_takes_what_it_has_trained(tmp_path, capsys):
     assert second["rows"] == record["rows"]
 
 
+@pytest.mark.slow
+def test_where_no_rate_reaches_the_error_the_nearest_is_taken(tmp_path):
+    given = ["--error", "0", "--rates", "1e-9", "0.05", "--epochs", "6", "--batch-size", "20"]
+    _, folder = run("activations", tmp_path, *given)
+    rows = json.loads((folder / "record.json").read_text())["rows"]
+    assert rows[0] == {"activation": "relu", "rate": "0.05", "epochs to the error": "> 6"}
+
+
 def test_settings_that_make_no_sense_are_status_2(tmp_path, capsys):
     given = ["--seeds", "0", "--out", str(tmp_path)]
     assert study.main(batch_size.STUDY, given) == 2
