@@ -4,7 +4,7 @@ Command:   make train-activations      (settings: python -m experiments.activati
 Expected:  the decks' claim is the ratio of epochs to 25 % training error, on CIFAR-10. It is
            measured here with LeNet-5's shape on 10,000 images, momentum 0.9, each activation at
            the rate of a grid that is fastest for it, 3 seeds.
-Time:      half an hour on one CPU core (x86-64, AVX-512).
+Time:      43 minutes on one CPU core beside another training (x86-64, AVX-512).
 Data:      CIFAR-10 as tfds prepares it, in DATA_DIR; --data mnist or digits work as well.
 """
 
