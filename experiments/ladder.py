@@ -3,8 +3,9 @@
 Command:   make ladder                 (settings: python -m experiments.ladder --help)
 Expected:  every rung's figure; the exit status is 0 only if all are met.
 Time:      not timed as a whole; its parts add up to some 6 hours of a CPU core (x86-64,
-           AVX-512). `make ladder ARGS="logistic mlp"` runs some of it. A rung that was stopped goes on where it was, and runs that are complete
-           are not made again, until --fresh says so.
+           AVX-512). `make ladder ARGS="logistic mlp"` runs some of it. A rung that was stopped
+           goes on where it was, and runs that are complete are not made again, until --fresh
+           says so.
 
 Writes `experiments/results/RUNG.json` after each rung; `make results` makes the tables from them.
 """
