@@ -204,13 +204,8 @@ def test_ctrl_c_before_training_ends_quietly(tmp_path):
         assert "Traceback" not in screen or "Exception ignored in" in screen
 
 
-@pytest.mark.parametrize(
-    "preprocess",
-    [
-        pytest.param(each, marks=pytest.mark.slow)
-        for each in ("mean-image", "channel-mean", "standardize")
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("preprocess", ["mean-image", "channel-mean", "standardize"])
 def test_fitted_statistics_are_stored_with_the_run(tmp_path, capsys, preprocess):
     from jaxcnn import data
 
