@@ -2,13 +2,17 @@
 
 Times the training step of `train.make_train_step`, as `fit` makes several in a call, with the
 check (`train.guard`) and with one that always says yes, which the compiler removes together with
-the choice between the new state and the old. Both are compiled in this process and run in turns, so
-that a machine which becomes slower does so for both; the order changes from round to round.
+the choice between the new state and the old. All are compiled in this process and run in many
+short turns, in an order that changes from round to round, so that a machine which becomes slower
+does so for all. The step without the check is compiled and run twice: what the second costs above
+the first is the error of the method.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import statistics
 import sys
 import time
@@ -32,10 +36,10 @@ class Settings:
 
     networks: tuple[str, ...] = ("lenet", "resnet20")
     """Of lenet, cifar, resnet20, alexnet."""
-    rounds: int = 15
-    """Turns of each."""
-    seconds: float = 1.0
-    """Length of a turn, but one step at least."""
+    seconds: float = 180.0
+    """Length of the measurement of a network."""
+    turn: float = 0.05
+    """Seconds of a turn, but one step at least."""
     clock: Literal["wall", "cpu"] = "wall"
     """cpu: processor time of all threads, which other programs disturb less."""
 
@@ -46,16 +50,16 @@ def never(tree: Any) -> Any:
     return jnp.asarray(True)
 
 
-def compile_steps(
-    name: str, check: Callable[[Any], Any], now: Callable[[], float]
-) -> Callable[[int], float]:
+def compile_steps(name: str, checked: bool, now: Callable[[], float]) -> Callable[[int], float]:
     """The function of n that makes n steps in one call and returns its seconds."""
     network = networks.find(name)
     batch = Batch(*jax.device_put(networks.batch(network)))
     key = jax.random.key(0)
     state = [ours.train_state(network)]
-    with mock.patch.object(guard, "all_finite", check):
-        steps = jax.jit(ours.several_steps(network), donate_argnums=0)
+    steps = jax.jit(ours.several_steps(network), donate_argnums=0)
+    with contextlib.ExitStack() as replaced:
+        for check in () if checked else ("all_finite", "addable"):
+            replaced.enter_context(mock.patch.object(guard, check, never))
         run = steps.lower(state[0], batch, key, np.int32(1)).compile()
 
     def timed(n: int) -> float:
@@ -67,19 +71,34 @@ def compile_steps(
     return timed
 
 
+ORDERS = list(itertools.permutations(range(3)))
+
+
 def measure(
-    name: str, rounds: int, seconds: float, now: Callable[[], float] = time.perf_counter
-) -> tuple[list[float], list[float]]:
-    """Seconds of a step in each round, with the check and without, by the clock `now`."""
-    functions = [compile_steps(name, check, now) for check in (guard.all_finite, never)]
+    name: str, seconds: float, turn: float, now: Callable[[], float] = time.perf_counter
+) -> list[list[float]]:
+    """Seconds of a step in each round by the clock `now`: with the check, and twice without."""
+    functions = [compile_steps(name, checked, now) for checked in (True, False, False)]
     for function in functions:
         function(1)
-    n = max(1, int(seconds / min(function(1) for function in functions)))
-    times: tuple[list[float], list[float]] = ([], [])
-    for number in range(rounds):
-        for place in (0, 1) if number % 2 else (1, 0):
+    step = min(function(1) for function in functions)
+    n = max(1, round(turn / step))
+    times: list[list[float]] = [[], [], []]
+    for number in range(max(9, int(seconds / (3 * n * step)))):
+        for place in ORDERS[number % len(ORDERS)]:
             times[place].append(functions[place](n) / n)
     return times
+
+
+def cost(times: list[float], free: list[float]) -> str:
+    """The median over the rounds of what a step costs above one without the check, in percent.
+
+    With the standard error of that median, were its rounds independent and normal.
+    """
+    ratios = [100 * (a / b - 1) for a, b in zip(times, free, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    error = 1.2533 * (high - low) / 1.349 / len(ratios) ** 0.5
+    return f"{middle:+.1f} % (+- {error:.1f})"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -87,16 +106,14 @@ def main(arguments: list[str] | None = None) -> int:
     settings = tyro.cli(Settings, prog="python -m benchmarks.guard", args=arguments)
     now = time.perf_counter if settings.clock == "wall" else time.process_time
     device = jax.devices()[0].device_kind
-    print(f"| network (on {device}) | with the check | without | cost | quartiles |")
-    print("| - | - | - | - | - |")
+    print(f"| network (on {device}) | with the check | without | cost | method's error | rounds |")
+    print("| - | - | - | - | - | - |")
     for name in settings.networks:
-        checked, free = measure(name, settings.rounds, settings.seconds, now)
-        ratios = [a / b - 1 for a, b in zip(checked, free, strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
+        checked, free, again = measure(name, settings.seconds, settings.turn, now)
         print(
             f"| {name} | {1e3 * statistics.median(checked):.4g} ms | "
-            f"{1e3 * statistics.median(free):.4g} ms | {100 * middle:+.1f} % | "
-            f"{100 * low:+.1f} .. {100 * high:+.1f} % |",
+            f"{1e3 * statistics.median(free):.4g} ms | {cost(checked, free)} | "
+            f"{cost(again, free)} | {len(free)} |",
             flush=True,
         )
     return 0

@@ -12,7 +12,8 @@ from jaxcnn import losses, optim, replay, report, train
 from jaxcnn.data.batches import epoch_order, train_batch
 from jaxcnn.errors import CheckpointError, ConfigError, NumericalError, explain
 from jaxcnn.train import guard
-from jaxcnn.train.guard import all_finite, moments
+from jaxcnn.train.guard import addable, all_finite, moments
+from jaxcnn.typing import Batch
 from tests.conftest import blobs
 from tests.poison import BATCH, NET, Prepare, dataset, poisoned_fit
 from tests.test_train import fit
@@ -64,6 +65,31 @@ class TestGuard:
             place = tuple(int(generator.integers(n)) for n in shape)
             one = leaves[which].at[place].set(bad)
             assert not bool(check([*leaves[:which], one, *leaves[which + 1 :]]))
+
+    @pytest.mark.parametrize("shape", [(7,), (20_000,), (128, 128), (3, 3, 40, 40)])
+    @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+    def test_the_check_by_sums_takes_what_can_be_added_and_nothing_not_finite(self, shape, dtype):
+        check, generator = jax.jit(addable), np.random.default_rng(0)
+        large = min(float(jnp.finfo(dtype).max), 1e32)
+        leaves = [jnp.full(shape, large, dtype), jnp.full(shape, -large / 2, dtype)]
+        assert bool(check(leaves))
+        for bad in (np.nan, np.inf, -np.inf):
+            place = tuple(int(generator.integers(n)) for n in shape)
+            assert not bool(check([leaves[0].at[place].set(bad), leaves[1]]))
+            # Infinities of both signs add up to NaN.
+            both = [leaves[0].at[place].set(bad), leaves[1].at[place].set(-bad)]
+            assert not bool(check(both))
+
+    def test_matrices_that_cannot_be_added_up_are_refused_and_named(self):
+        huge = jnp.full((128, 128), jnp.finfo(jnp.float32).max)
+        assert bool(all_finite(huge))
+        assert not bool(addable(huge))
+        ts = train.TrainState(jnp.int32(0), {"w": huge}, {}, ())
+        batch = Batch(jnp.zeros((1, 2, 2, 1)), jnp.zeros(1, jnp.int32))
+        place = train.find_fault(
+            NET, losses.softmax_cross_entropy, ts, batch, jax.random.key(0), lambda x: x
+        )
+        assert place == "parameter 'w' before the step"
 
     def test_single_numbers_of_an_optimizer_may_be_infinite(self):
         assert moments({"best": jnp.inf, "m": jnp.ones(3)})[0].shape == (3,)
