@@ -74,6 +74,33 @@ def _is_small(state: TrainState) -> bool:
     return sum(jnp.asarray(leaf).nbytes for leaf in jax.tree.leaves(state)) < LARGE
 
 
+_AT_ONCE = 6  # arrays that one reduction reads
+_SMALL = 1 << 13  # entries; below it copying costs less than a reduction's start
+
+
+def all_finite(tree: Any) -> Array:
+    """Whether every entry of every floating leaf is finite: one bool on the device.
+
+    Large arrays of one shape, such as a parameter, its gradient and its moment, are looked at
+    together, column by column, as XLA's CPU works on many columns at a time; small ones as one
+    array. The number of reductions and the bytes written in between are what this costs.
+    """
+    small: dict[jnp.dtype, list[Array]] = {}
+    by_shape: dict[tuple[int, ...], list[Array]] = {}
+    for leaf in _floating(tree):
+        if leaf.size < _SMALL:
+            small.setdefault(leaf.dtype, []).append(leaf.ravel())
+        else:
+            by_shape.setdefault(leaf.shape, []).append(jnp.isfinite(leaf))
+    fine = [jnp.isfinite(jnp.concatenate(leaves)) for leaves in small.values()]
+    for shape, masks in by_shape.items():
+        columns = tuple(range(len(shape) - 1)) or None
+        for start in range(0, len(masks), _AT_ONCE):
+            both = reduce(jnp.logical_and, masks[start : start + _AT_ONCE])
+            fine.append(jnp.all(both, axis=columns).ravel())
+    return jnp.all(jnp.concatenate(fine)) if fine else jnp.asarray(True)
+
+
 def addable(tree: Any) -> Array:
     """Whether the entries of the floating leaves can be added up: one bool on the device.
 
@@ -103,30 +130,3 @@ def addable(tree: Any) -> Array:
 def _floating(tree: Any) -> list[Array]:
     leaves = map(jnp.asarray, jax.tree.leaves(tree))
     return [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-
-
-_AT_ONCE = 6  # arrays that one reduction reads
-_SMALL = 1 << 13  # entries; below it copying costs less than a reduction's start
-
-
-def all_finite(tree: Any) -> Array:
-    """Whether every entry of every floating leaf is finite: one bool on the device.
-
-    Large arrays of one shape, such as a parameter, its gradient and its moment, are looked at
-    together, column by column, as XLA's CPU works on many columns at a time; small ones as one
-    array. The number of reductions and the bytes written in between are what this costs.
-    """
-    small: dict[jnp.dtype, list[Array]] = {}
-    by_shape: dict[tuple[int, ...], list[Array]] = {}
-    for leaf in _floating(tree):
-        if leaf.size < _SMALL:
-            small.setdefault(leaf.dtype, []).append(leaf.ravel())
-        else:
-            by_shape.setdefault(leaf.shape, []).append(jnp.isfinite(leaf))
-    fine = [jnp.isfinite(jnp.concatenate(leaves)) for leaves in small.values()]
-    for shape, masks in by_shape.items():
-        columns = tuple(range(len(shape) - 1)) or None
-        for start in range(0, len(masks), _AT_ONCE):
-            both = reduce(jnp.logical_and, masks[start : start + _AT_ONCE])
-            fine.append(jnp.all(both, axis=columns).ravel())
-    return jnp.all(jnp.concatenate(fine)) if fine else jnp.asarray(True)
