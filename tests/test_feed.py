@@ -117,8 +117,12 @@ def test_it_says_how_long_it_waited_for_input(whole):
     assert all(0 <= line["waiting_for_input"] <= 1 for line in lines)
 
 
-def test_a_batch_that_is_not_finite_is_named_by_its_own_step(pictures):
-    """The stream has gone on when the host notices; the batch is read again."""
+@pytest.mark.parametrize("log_every", [1, 3])
+def test_a_batch_that_is_not_finite_is_named_by_its_own_step(pictures, log_every):
+    """The stream has gone on when the host notices; training has not, and the batch is read again.
+
+    With intervals of one step, the host notices after the call for step 2 was made.
+    """
     with open_stream(pictures) as stream:
         white = next(iter(stream.batches(0, 1))).images[0].mean()  # of step 1's first picture
 
@@ -129,9 +133,10 @@ def test_a_batch_that_is_not_finite_is_named_by_its_own_step(pictures):
 
     with (
         open_stream(pictures) as stream,
-        pytest.raises(NumericalError, match=r"at step 1 .*the prepared images"),
+        pytest.raises(NumericalError, match=r"at step 1 .*the prepared images") as caught,
     ):
-        fit(stream, prepare=prepare, log_every=3)
+        fit(stream, prepare=prepare, log_every=log_every)
+    assert int(caught.value.progress.train_state.step) == 1
     assert "prefetch" not in {thread.name for thread in threading.enumerate()}
 
 

@@ -194,7 +194,7 @@ def fit(
     )
 
     def advance(
-        ts: TrainState, counts: Any, skipped: Array | None, held: Any, key: Key, n: Array
+        ts: TrainState, counts: Any, skipped: Array | None, held: Any, key: Key, span: Array
     ) -> tuple[TrainState, Any, Array | None, Array]:
         def one(_: Array, carry: tuple[TrainState, Any, Any]) -> tuple[TrainState, Any, Any]:
             ts, counts, skipped = carry
@@ -203,9 +203,10 @@ def fit(
             ts, new, skipped = leave_out(ts, new, skipped)
             return ts, metrics.add(counts, new), skipped
 
-        # After a step that was not finite, the rest of an interval makes none: a stream would give
-        # them other examples than those of their number.
-        n = jnp.where(counts["nonfinite"] > 0, 0, n)
+        # After a step that was refused none is made until the host has noticed: a stream would
+        # give it other examples than those of its number.
+        first, n = span
+        n = jnp.where(ts.step == first, n, 0)
         ts, counts, skipped = jax.lax.fori_loop(0, n, one, (ts, counts, skipped))
         return ts, counts, skipped, optim.learning_rate(ts.opt_state)
 
@@ -223,7 +224,7 @@ def fit(
     clock.lap("init")
     run = layout.compile(
         advance,
-        (ts, zero(), skipped, held, key, np.int32(1)),
+        (ts, zero(), skipped, held, key, np.asarray((step, 1), np.int32)),
         donate=(0, 1),
         divided=(3,) if feed.divided else (),
     )
@@ -307,7 +308,8 @@ def fit(
         long = pace.long(steps)
         held = feed.held(step)
         with pace.watch() as awaited:
-            ts, counts, skipped, rate = run(ts, counts, skipped, held, key, np.int32(steps))
+            span = np.asarray((step, steps), np.int32)
+            ts, counts, skipped, rate = run(ts, counts, skipped, held, key, span)
             awaited.append(rate)
         if layout.one_at_a_time:
             jax.block_until_ready(ts)
