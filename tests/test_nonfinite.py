@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -105,6 +107,22 @@ class TestGuard:
             )
 
 
+@dataclasses.dataclass(frozen=True)
+class BackOnce:
+    """A policy that goes back at the value with number `at`, and keeps after all others."""
+
+    at: int
+
+    def start(self):
+        return {"seen": 0}
+
+    def update(self, state, value):
+        del value
+        seen = state["seen"] + 1
+        back = seen == self.at
+        return {"seen": seen}, train.Decision(1.0, back, not back)
+
+
 class TestSkip:
     def by_hand(self, bad_steps, epochs=4):
         """The loop in plain Python, which leaves out the steps of a list."""
@@ -156,6 +174,22 @@ class TestSkip:
             **settings, should_stop=lambda: asked.append(1) or len(asked) >= stop_at
         )
         assert int(first.train_state.step) == stop_at
+        second = poisoned_fit(**settings, start=first.progress)
+        bits_equal(second.train_state, whole.train_state)
+        assert second.progress.policies == whole.progress.policies
+
+    @pytest.mark.parametrize("stop_at", [1, 2, 3])
+    def test_what_to_go_back_to_is_the_same_after_a_stop(self, stop_at):
+        """An interval whose every batch was left out moves on what a policy goes back to."""
+        settings = {
+            "bad_inputs": (1,), "on_nonfinite": "skip", "nonfinite_limit": 9, "log_every": 1,
+            "policies": {"once": train.Monitored(BackOnce(at=3), "train")}, "epochs": 1,
+        }  # fmt: skip
+        whole = poisoned_fit(**settings)
+        asked = []
+        first = poisoned_fit(
+            **settings, should_stop=lambda: asked.append(1) or len(asked) >= stop_at
+        )
         second = poisoned_fit(**settings, start=first.progress)
         bits_equal(second.train_state, whole.train_state)
         assert second.progress.policies == whole.progress.policies

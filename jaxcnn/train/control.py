@@ -122,6 +122,14 @@ class Control:
             self._unproven = copy_state(ts)
         return ts, lines
 
+    def pass_over(self, ts: TrainState) -> None:
+        """After an interval whose every batch was left out: `ts` is what is yet to be judged.
+
+        As for a training that goes on from `ts`, which knows no earlier state.
+        """
+        if self._unproven is not None:
+            self._unproven = copy_state(ts)
+
 
 @jax.jit  # one program, not one for each shape
 def copy_state(ts: TrainState) -> TrainState:

@@ -306,9 +306,8 @@ def fit(
         most = min(log_every - place % log_every, per_epoch - place)
         steps = pace.steps(min(most, feed.most or most))
         long = pace.long(steps)
-        held = feed.held(step)
+        span, held = np.asarray((step, steps), np.int32), feed.held(step)
         with pace.watch() as awaited:
-            span = np.asarray((step, steps), np.int32)
             ts, counts, skipped, rate = run(ts, counts, skipped, held, key, span)
             awaited.append(rate)
         if layout.one_at_a_time:
@@ -336,7 +335,9 @@ def fit(
         if epoch_over or stop or save or control.watches_training:
             made, record = step, report(pending)
             pending = None
-            if record is not None:
+            if record is None:
+                control.pass_over(ts)
+            else:
                 consult("train", record)
                 if step == made and math.isnan(record["loss"]):
                     raise stopped(fault(), here(), per_epoch)  # no policy took care of it
