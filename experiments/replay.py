@@ -22,6 +22,7 @@ from jaxcnn import replay
 from jaxcnn.errors import CheckpointError, JaxcnnError, explain
 from jaxcnn.run import RunFolder
 from jaxcnn.train import find_fault, largest
+from jaxcnn.untrusted import field
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +47,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _repeat(settings: Settings, screen: Screen) -> int:
     about = replay.about(settings.bundle)
-    experiment = find_experiment(about["experiment"])
+    name = field(about, "experiment", str, settings.bundle, error=CheckpointError)
+    experiment = find_experiment(name)
     run = RunFolder(settings.bundle.resolve().parent.parent)
     config: Config = from_json(experiment.config, run.config)
     if settings.data_dir is not None:
         config = dataclasses.replace(config, data_dir=settings.data_dir)
     config, _, job = prepare(experiment, config, screen)
-    if about["fingerprint"] != job.train.fingerprint:
+    if about.get("fingerprint") != job.train.fingerprint:
         raise CheckpointError(
             f"{settings.bundle}: was made with other data than {job.train.source} holds.\n"
             "Pass the --data-dir of its run."

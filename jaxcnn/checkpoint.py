@@ -13,6 +13,7 @@ NumPy alone opens it anywhere, and bfloat16, which it lacks, is stored as its bi
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -103,9 +104,7 @@ def restore(path: Path, like: Tree) -> Tree:
     try:
         content = read_bytes(file, most=most, error=DamagedCheckpointError, follow=False)
     except DamagedCheckpointError as error:
-        if isinstance(error.__cause__, PermissionError):
-            raise _forbidden(path, error.__cause__) from error
-        raise
+        raise _unless_damage(path, error) from error
     if hashlib.sha256(content).hexdigest() != manifest["arrays_sha256"]:
         raise DamagedCheckpointError(f"{path}: arrays.npz does not match its SHA-256: damaged.")
     arrays = parse_npz(content, file, most_members=len(wanted), error=DamagedCheckpointError)
@@ -130,9 +129,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = read_json(file, error=DamagedCheckpointError)
     except DamagedCheckpointError as error:
-        if isinstance(error.__cause__, PermissionError):
-            raise _forbidden(path, error.__cause__) from error
-        raise DamagedCheckpointError(f"{path}: no usable checkpoint: {error}") from error
+        raise _unless_damage(path, error) from error
     digest, version = manifest.pop("sha256", None), manifest.get("format")
     if digest is None or version is None:
         raise DamagedCheckpointError(f"{path}: no usable checkpoint: {file.name} lacks its digest.")
@@ -156,7 +153,7 @@ def _is_leaf(value: Any) -> bool:
         isinstance(value, dict)
         and isinstance(value.get("dtype"), str)
         and isinstance(value.get("shape"), list)
-        and all(type(size) is int for size in value["shape"])
+        and all(type(size) is int and size >= 0 for size in value["shape"])
     )
 
 
@@ -169,12 +166,24 @@ def delete(path: Path) -> None:
     storage.delete_folder(path)
 
 
-def _forbidden(path: Path, error: BaseException) -> CheckpointError:
-    """Not damage: another user could read it, so it is not to be passed over."""
-    return CheckpointError(
-        f"{path}: may not be read: {getattr(error, 'strerror', error)}.\n"
-        "Run as the user whose run it is, or make its files readable."
-    )
+_DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)
+"""Failures to read that stay. After others, such as too many open files, it may be read later."""
+
+
+def _unless_damage(path: Path, error: DamagedCheckpointError) -> CheckpointError:
+    """The error as it is, unless the checkpoint could be read at another time or by another user.
+
+    Then it is not to be passed over: what is passed over is deleted when the training goes on.
+    """
+    cause = error.__cause__
+    if isinstance(cause, PermissionError):
+        return CheckpointError(
+            f"{path}: may not be read: {cause.strerror}.\n"
+            "Run as the user whose run it is, or make its files readable."
+        )
+    if isinstance(cause, OSError) and cause.errno not in _DAMAGE:
+        return CheckpointError(f"{error}\nThis is not damage: nothing was changed.")
+    return DamagedCheckpointError(f"{path}: no usable checkpoint: {error}")
 
 
 def named_leaves(tree: Any) -> list[tuple[str, Any]]:

@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jaxcnn import disk
-from jaxcnn.errors import LockedError, OutputError
+from jaxcnn.errors import DataError, LockedError, OutputError
+from jaxcnn.untrusted import read_json
 
 _UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
@@ -88,7 +89,7 @@ def _is(handle: int, file: Path) -> bool:
 
 def _holder(file: Path) -> str:
     try:
-        holder = json.loads(file.read_bytes())
+        holder = read_json(file, error=DataError)
         return f"process {holder['pid']} on {holder['host']} since {holder['started']}"
-    except (OSError, ValueError, KeyError, TypeError):  # it is just being written
+    except (DataError, KeyError):  # it is just being written
         return "another process"

@@ -20,6 +20,7 @@ from jaxcnn import checkpoint
 from jaxcnn.errors import CheckpointError
 from jaxcnn.train import Fault, TrainState
 from jaxcnn.typing import Batch
+from jaxcnn.untrusted import field
 
 _KIND = "fault"
 
@@ -78,25 +79,38 @@ def load(path: Path, like: TrainState) -> Fault:
     """
     stored = about(path)
     leaves = checkpoint.read_manifest(path)["leaves"]
+    rows = field(stored, "batch", dict, path, error=CheckpointError)
 
     def spec(name: str) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaves[name]["shape"], np.dtype(leaves[name]["dtype"]))
 
-    wanted = {
-        "train_state": jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, _bits(x.dtype)), like),
-        "batch": {name: spec(f"batch/{name}") for name in stored["batch"]},
-        "key": spec("key"),
-    }
-    tree = checkpoint.restore(path, wanted)
-    dtypes = {name: np.dtype(dtype) for name, dtype in stored["batch"].items()}
-    batch = {name: _from_bits(tree["batch"][name], dtype) for name, dtype in dtypes.items()}
-    return Fault(
-        step=stored["step"],
-        place=stored["place"],
-        train_state=jax.tree.map(lambda x, to: _from_bits(x, to.dtype), tree["train_state"], like),
-        batch=Batch(**batch),
-        key=jax.random.wrap_key_data(tree["key"], impl=stored["key"]),
-    )
+    try:  # its fields are those of a checkpoint, but what they say may be anything
+        dtypes = {name: np.dtype(dtype) for name, dtype in rows.items()}
+        parts = {"batch": {name: spec(f"batch/{name}") for name in rows}, "key": spec("key")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise _odd(path, error) from error
+    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, _bits(x.dtype)), like)
+    tree = checkpoint.restore(path, {"train_state": state, **parts})
+    state = jax.tree.map(lambda x, to: _from_bits(x, to.dtype), tree["train_state"], like)
+    try:
+        batch = {name: _from_bits(tree["batch"][name], dtype) for name, dtype in dtypes.items()}
+        return Fault(
+            step=field(stored, "step", int, path, error=CheckpointError),
+            place=field(stored, "place", str, path, error=CheckpointError),
+            train_state=state,
+            batch=Batch(**batch),
+            key=jax.random.wrap_key_data(
+                tree["key"], impl=field(stored, "key", str, path, error=CheckpointError)
+            ),
+        )
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise _odd(path, error) from error
+
+
+def _odd(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path}: its fields are not those of a replay bundle: {error!r}.")
 
 
 def _bits(dtype: Any) -> np.dtype[Any]:

@@ -31,7 +31,7 @@ import jax
 
 from jaxcnn import checkpoint, settings, storage
 from jaxcnn.errors import CheckpointError, DamagedCheckpointError, DataError
-from jaxcnn.untrusted import parse_json, read_bytes, read_json
+from jaxcnn.untrusted import field, parse_json, read_bytes, read_json
 
 _RUN = re.compile(r"(?P<time>\d{8}-\d{6})-\d+(-(?P<number>\d+))?")
 _PACKAGES = ("jaxcnn", "jax", "jaxlib", "optax", "flax", "numpy", "tensorflow-datasets")
@@ -222,10 +222,10 @@ class RunFolder:
         for path in reversed(self.list_checkpoints()):
             try:
                 about = checkpoint.read_manifest(path)["about"]
-                if path.name != _name(about["step"]):
+                step = field(about, "step", int, path, error=DamagedCheckpointError)
+                if path.name != _name(step):
                     raise DamagedCheckpointError(
-                        f"{path}: manifest.json is of step {about['step']}: "
-                        "its files belong elsewhere."
+                        f"{path}: manifest.json is of step {step}: its files belong elsewhere."
                     )
                 return checkpoint.restore(path, like(about)), about
             except DamagedCheckpointError as error:

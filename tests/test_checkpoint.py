@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -207,12 +208,51 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         storage.append_line(tmp_path / "no" / "x.log", "")
 
 
+@pytest.mark.parametrize("step", [None, "1", True, 1.0])
+def test_a_checkpoint_with_an_odd_step_is_damaged(tmp_path, step):
+    run = RunFolder(tmp_path)
+    run.metrics.touch()
+    path = run.save_checkpoint(1, tree(), {}, 2)
+    manifest = checkpoint.read_manifest(path)
+    manifest["about"]["step"] = step
+    manifest["sha256"] = checkpoint.manifest_digest(manifest)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DamagedCheckpointError, match="every checkpoint is damaged"):
+        run.restore_newest(lambda about: tree())
+
+
 def test_a_file_that_may_not_be_read_is_not_damage(saved, monkeypatch):
     def forbid(path, flags):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("os.open", forbid)
     with pytest.raises(CheckpointError, match=r"may not be read: Permission denied") as caught:
+        checkpoint.restore(saved, tree())
+    assert not isinstance(caught.value, DamagedCheckpointError)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "arrays.npz"])
+def test_what_could_be_read_later_is_not_damage(saved, name, monkeypatch):
+    """What is damaged is passed over and then deleted; too many open files is no reason for it."""
+    really = os.open
+
+    def fail(path, flags):
+        if Path(path).name == name:
+            raise OSError(errno.EMFILE, "Too many open files", str(path))
+        return really(path, flags)
+
+    monkeypatch.setattr("os.open", fail)
+    with pytest.raises(CheckpointError, match=r"Too many open files") as caught:
+        checkpoint.restore(saved, tree())
+    assert not isinstance(caught.value, DamagedCheckpointError)
+    assert "This is not damage: nothing was changed." in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "arrays.npz"])
+def test_a_link_in_a_checkpoint_is_refused_and_not_passed_over(saved, name, tmp_path):
+    (saved / name).rename(tmp_path / "elsewhere")
+    (saved / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="Put a copy of the file in its place") as caught:
         checkpoint.restore(saved, tree())
     assert not isinstance(caught.value, DamagedCheckpointError)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxcnn.doctor import Finding, folders, machine, probe, software, status, summary
+from jaxcnn.doctor import Finding, examine, folders, machine, probe, software, status, summary
 
 ROOT = Path(__file__).parent.parent
 GOOD = {"jax": "0.10.2", "jaxlib": "0.10.2", "flax": "0.12.8", "optax": "0.2.8"}
@@ -207,6 +207,26 @@ class TestFolders:
         assert (blocked.exists, blocked.writable) == (False, False)
         assert folders.look(tmp_path / "file" / "below").exists is False
 
+    def test_below_a_folder_that_one_may_not_enter(self, tmp_path, monkeypatch):
+        """`Path.exists` raises there. Root may enter any, so `stat` and `access` play it."""
+        closed, really = tmp_path / "closed", os.stat
+
+        def stat(path, *args, **kwargs):
+            if str(path).startswith(f"{closed}/"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return really(path, *args, **kwargs)
+
+        closed.mkdir()
+        monkeypatch.setattr("os.stat", stat)
+        monkeypatch.setattr("os.access", lambda path, mode: Path(path) != closed)
+        monkeypatch.setenv("JAXCNN_CACHE_DIR", str(closed / "cache"))
+        seen = folders.places({})["cache"]
+        finding = folders.folder("cache", seen, os.getuid())
+        assert (finding.level, "cannot be made" in finding.text) == ("warning", True)
+        monkeypatch.setenv("TFDS_DATA_DIR", str(closed / "data"))
+        monkeypatch.delenv("DATA_DIR", raising=False)
+        assert {"mnist", "cifar10"} <= set(folders.find_data(None))
+
     def test_places_follow_the_variables(self, tmp_path, monkeypatch):
         monkeypatch.setenv("JAXCNN_CACHE_DIR", str(tmp_path))
         assert folders.places({})["compiled"].path == tmp_path / "compiled"
@@ -226,6 +246,15 @@ class TestData:
         assert found["mnist"] == []
         findings = folders.data(found, tmp_path, readable=True)
         assert levels(findings) == {"data cifar10": "ok", "data mnist": "warning"}
+
+    def test_half_a_data_set_is_a_finding_and_not_the_end(self, tmp_path, monkeypatch):
+        (tmp_path / "train-images-idx3-ubyte").write_bytes(b"")
+        monkeypatch.setattr(probe, "run", lambda **_: {"problem": "not asked"})
+        monkeypatch.setattr(probe, "training", lambda _: [Finding("ok", "training", "")])
+        findings = list(examine(tmp_path))
+        (bad,) = [finding for finding in findings if finding.subject == "data"]
+        assert (bad.level, "holds part of an IDX data set" in bad.text) == ("error", True)
+        assert findings[-1].subject == "training"
 
     def test_a_folder_that_cannot_be_read(self):
         (finding,) = folders.data({}, Path("/none"), readable=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcnn import losses, optim, replay, report, train
+from jaxcnn import checkpoint, losses, optim, replay, report, train
 from jaxcnn.data.batches import epoch_order, train_batch
 from jaxcnn.errors import CheckpointError, ConfigError, NumericalError, explain
 from jaxcnn.train import guard
@@ -86,12 +87,16 @@ class TestGuard:
         huge = jnp.full((128, 128), jnp.finfo(jnp.float32).max)
         assert bool(all_finite(huge))
         assert not bool(addable(huge))
-        ts = train.TrainState(jnp.int32(0), {"w": huge}, {}, ())
-        batch = Batch(jnp.zeros((1, 2, 2, 1)), jnp.zeros(1, jnp.int32))
-        place = train.find_fault(
-            NET, losses.softmax_cross_entropy, ts, batch, jax.random.key(0), lambda x: x
+        optimizer = optax.GradientTransformation(
+            lambda params: {"huge": huge}, lambda grads, state, params: (grads, state)
         )
-        assert place == "parameter 'w' before the step"
+        ts = train.init_train_state(NET, optimizer, jax.random.key(0), (12, 12, 1))
+        batch = Batch(jnp.zeros((1, 12, 12, 1)), jnp.zeros(1, jnp.int32))
+        loss, key = losses.softmax_cross_entropy, jax.random.key(0)
+        _, counts = train.make_train_step(NET, loss, optimizer)(ts, batch, key)
+        assert int(counts["nonfinite"]) == 1
+        place = train.find_fault(NET, loss, ts, batch, key, lambda x: x, optimizer)
+        assert place.startswith("the sum of gradients, parameters")
 
     def test_single_numbers_of_an_optimizer_may_be_infinite(self):
         assert moments({"best": jnp.inf, "m": jnp.ones(3)})[0].shape == (3,)
@@ -303,11 +308,33 @@ class TestReplay:
         assert again.train_state.params["fc"]["kernel"].dtype == jnp.bfloat16
 
     def test_a_checkpoint_is_no_bundle(self, tmp_path):
-        from jaxcnn import checkpoint
-
         checkpoint.save(tmp_path / "c", {"a": jnp.ones(1)}, {})
         with pytest.raises(CheckpointError, match="is a checkpoint, not a replay bundle"):
             replay.about(tmp_path / "c")
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"batch": None},
+            {"batch": 5},
+            {"batch": {"pictures": "float32"}},
+            {"batch": {"images": "nonsense", "labels": "int32"}},
+            {"batch": {"images": "float16", "labels": 3}},
+            {"step": "7"},
+            {"place": None},
+            {"key": "dice"},
+        ],
+    )
+    def test_a_forged_one_is_refused(self, fault, tmp_path, changes):
+        """With a digest that fits: what the fields say may still be anything."""
+        path = tmp_path / "step"
+        replay.save(path, fault, {})
+        manifest = checkpoint.read_manifest(path)
+        manifest["about"] |= changes
+        manifest["sha256"] = checkpoint.manifest_digest(manifest)
+        (path / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(CheckpointError, match=r"expected|its fields are not those of a replay"):
+            replay.load(path, fault.train_state)
 
     def test_a_flipped_bit_is_found(self, fault, tmp_path):
         replay.save(tmp_path / "step", fault, {})

@@ -102,6 +102,14 @@ def test_a_run_without_a_usable_record_is_refused(tmp_path):
     (tmp_path / "record.json").write_text(json.dumps({"experiment": "lenet", "test": {}}))
     with pytest.raises(ConfigError, match="holds no digest"):
         repro.read(RunFolder(tmp_path))
+    (tmp_path / "record.json").write_text("[" * 200_000)
+    with pytest.raises(ConfigError, match="Only a finished run can be repeated"):
+        repro.read(RunFolder(tmp_path))
+    odd = {"test": 5}, {"digest": "abc"}, {"digest": {}}, {"digest": {"all": "a", "params": 7}}
+    for changes in odd:
+        (tmp_path / "record.json").write_text(json.dumps(RECORD | changes))
+        with pytest.raises(ConfigError, match=r"record.json: '(test|digest|all|params)' is "):
+            repro.read(RunFolder(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["lenet", "../lenet", "no_such"])

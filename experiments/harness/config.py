@@ -114,7 +114,7 @@ class BaseConfig:
     """Parts that the rows of a step are computed in, one after another, to save memory."""
     steps_per_call: int | None = None
     """Steps that one call of the compiled program makes; does not change results. None: as many
-    as take six seconds, which is also how long Ctrl-C may wait."""
+    as take a second, or up to four long ones. Ctrl-C waits for the call under way."""
     max_minutes: float | None = None
     """Time limit: then the run saves, says how to go on, and ends with status 124."""
     join_timeout: float = 120

@@ -19,6 +19,7 @@ from jaxcnn.errors import CheckpointError, ConfigError, DamagedCheckpointError, 
 from jaxcnn.run import RunFolder
 from jaxcnn.train import Progress, TrainState, init_train_state, network_input
 from jaxcnn.train.nonfinite import SKIP
+from jaxcnn.untrusted import field
 
 AUTO = Path("auto")
 """Value of --resume that means: the newest run with the same settings, if there is one."""
@@ -98,7 +99,9 @@ def restore_newest(
     state = train_state_spec(job, config)
 
     def like(about: dict[str, Any]) -> dict[str, Any]:
-        if about["fingerprint"] != job.train.fingerprint:
+        for name, kind in (("config", dict), ("policies", dict), ("log_lines", int)):
+            field(about, name, kind, run.path, error=DamagedCheckpointError)
+        if about.get("fingerprint") != job.train.fingerprint:
             raise CheckpointError(
                 f"{run.path}: was trained on other data than {job.train.source} holds.\n"
                 "Pass the --data-dir of the run that is resumed."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import tyro
 
 from jaxcnn.cli import checkout
-from jaxcnn.errors import ConfigError
+from jaxcnn.errors import ConfigError, DataError
 from jaxcnn.run import RunFolder
+from jaxcnn.untrusted import field
 
 CAUSES = ("environment", "data", "prepare", "lowerings", "deterministic")
 """Parts of a record that results depend on besides the settings, which are the same."""
@@ -57,13 +57,17 @@ def read(run: RunFolder) -> dict[str, Any]:
       ConfigError: there is none, or it has no digest.
     """
     try:
-        record: Any = json.loads(run.record.read_bytes())
-    except (OSError, ValueError) as error:
+        record = run.read_record()
+    except DataError as error:
         raise ConfigError(
-            f"{run.record}: no usable record: {error}.\nOnly a finished run can be repeated."
+            f"{run.record}: no usable record: {error}\nOnly a finished run can be repeated."
         ) from error
-    if not isinstance(record, dict) or not {"experiment", "digest", "test"} <= set(record):
+    if not {"experiment", "digest", "test"} <= set(record):
         raise ConfigError(f"{run.record}: holds no digest: it was made by an older version.")
+    field(record, "test", dict, run.record, error=ConfigError)
+    digest = field(record, "digest", dict, run.record, error=ConfigError)
+    for part in ("all", *digest):
+        field(digest, part, str, run.record, error=ConfigError)
     return record
 
 
@@ -78,10 +82,11 @@ def fresh(folder: Path) -> Path:
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """What differs between the ends of two runs, a line each."""
+    was = before["digest"]
     lines = [
-        f"differs: {part} of the train state: {digest[:16]}, was {before['digest'][part][:16]}"
+        f"differs: {part} of the train state: {digest[:16]}, was {was.get(part, 'nothing')[:16]}"
         for part, digest in after["digest"].items()
-        if part != "all" and digest != before["digest"].get(part)
+        if part != "all" and digest != was.get(part)
     ]
     lines += [
         f"differs: test {name}: {after['test'].get(name)}, was {value}"

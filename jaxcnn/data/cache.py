@@ -43,7 +43,10 @@ def entry_of(name: str, version: str, digests: Mapping[str, str]) -> Path:
 
 def entries(name: str) -> list[Path]:
     """All complete entries of the data set `name`."""
-    manifests = (cache_folder() / "datasets").glob(f"{name}-*/manifest.json")
+    folder = cache_folder() / "datasets"
+    if not os.path.isdir(folder):  # also where it may not be looked at; `Path` would raise
+        return []
+    manifests = folder.glob(f"{name}-*/manifest.json")
     return sorted(path.parent for path in manifests)
 
 

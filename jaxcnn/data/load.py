@@ -92,7 +92,7 @@ def _load_known(known: Known, folder: Path | None, download: bool, say: Say) -> 
             return splits
     say(f"{known.name}: not in the cache {cache.cache_folder() / 'datasets'}")
     for place in usual_places():
-        splits = _from_folder(known, place, say) if place.is_dir() else None
+        splits = _from_folder(known, place, say) if os.path.isdir(place) else None
         if splits is not None:
             return splits
         say(f"{known.name}: not in {place}")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jaxcnn.doctor import folders, machine, probe, software
 from jaxcnn.doctor.finding import Finding, status, summary
+from jaxcnn.errors import DataError
 
 __all__ = ["Finding", "examine", "status", "summary"]
 
@@ -32,8 +33,11 @@ def examine(data_dir: Path | None = None, timeout: float = probe.TIMEOUT) -> Ite
     for what, seen in folders.places(os.environ).items():
         yield folders.folder(what, seen, os.getuid())
     readable = data_dir is None or os.access(data_dir / ".", os.R_OK | os.X_OK)
-    found = folders.find_data(data_dir) if readable else {}
-    yield from folders.data(found, data_dir, readable)
+    try:
+        found = folders.find_data(data_dir) if readable else {}
+        yield from folders.data(found, data_dir, readable)
+    except DataError as error:
+        yield Finding("error", "data", str(error))
     seen_by_jax = probe.run(timeout=timeout)
     if "problem" not in seen_by_jax:
         backend, kinds = seen_by_jax["backend"], seen_by_jax["devices"]

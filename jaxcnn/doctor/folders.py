@@ -46,12 +46,13 @@ class Folder(NamedTuple):
 def look(path: Path, pattern: str | None = None) -> Folder:
     """Looks at a folder; with a `pattern`, also at the files that match it."""
     above = path
-    while not above.exists() and above != above.parent:
+    # `os.path` says no where `Path` raises: below a folder that one may not enter.
+    while not os.path.exists(above) and above != above.parent:
         above = above.parent
     space = os.statvfs(above)
     free = float(space.f_bavail * space.f_frsize)
-    if not path.is_dir():
-        writable = not path.exists() and os.access(above, os.W_OK | os.X_OK)
+    if not os.path.isdir(path):
+        writable = not os.path.exists(path) and os.access(above, os.W_OK | os.X_OK)
         return Folder(path, False, writable, None, False, free)
     status = path.stat()
     others = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
@@ -127,7 +128,7 @@ def find_data(data_dir: Path | None) -> dict[str, list[str]]:
     for name, known in KNOWN.items():
         where = [] if data_dir else [f"decoded in {entry}" for entry in entries(name)]
         for place in [data_dir] if data_dir else usual_places():
-            if not place.is_dir():
+            if not os.path.isdir(place):
                 continue
             prepared = find_prepared(place, name)
             if prepared is not None:

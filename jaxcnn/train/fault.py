@@ -11,7 +11,7 @@ import optax
 
 from jaxcnn.api import apply
 from jaxcnn.layer import Layer, subkey
-from jaxcnn.train.guard import addable, all_finite, moments
+from jaxcnn.train.guard import all_finite, check_of, moments
 from jaxcnn.train.precision import Prepare
 from jaxcnn.train.state import TrainState
 from jaxcnn.typing import Array, Batch, Key, Loss, Params
@@ -48,8 +48,8 @@ def find_fault(
 
     Looks, in this order, at what the step starts from (parameters, running statistics, the
     optimizer's state), the prepared images, the output of each layer in the order of execution,
-    the loss, the gradients, and what the step would leave. Numbers too large to be added up are
-    named as not finite, as the step's check refuses them (`guard.addable`).
+    the loss, the gradients, and what the step would leave; at last at the sum of these, which the
+    step's check may refuse too (`guard.addable`).
 
     Args:
       model, loss, optimizer: of the step; without the optimizer the last part is left out.
@@ -90,7 +90,7 @@ def find_fault(
         return "the loss (every layer's output is finite)"
     grads, state = jax.grad(forward, has_aux=True)(ts.params)
     for path, leaf in _leaves(grads):
-        if not addable(leaf):
+        if not all_finite(leaf):
             return f"the gradient of parameter {path!r}"
     left = ts._replace(state=state)
     if optimizer is not None:
@@ -99,6 +99,8 @@ def find_fault(
         left = TrainState(ts.step, params, state, opt_state)
     for place in _bad_places(left):
         return f"{place} after the update (loss and gradients are finite)"
+    if not check_of(ts)((grads, left.params, left.state, moments(left.opt_state))):
+        return "the sum of gradients, parameters and the optimizer's state (each is finite)"
     return "an operation that is finite when repeated"
 
 
@@ -124,14 +126,14 @@ def largest(model: Layer, fault: Fault, prepare: Prepare) -> list[tuple[str, flo
 def _bad_places(ts: TrainState) -> Iterator[str]:
     """What is not finite in a train state."""
     for path, leaf in _leaves(ts.params):
-        if not addable(leaf):
+        if not all_finite(leaf):
             yield f"parameter {path!r}"
     for path, leaf in _leaves(ts.state):
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and not addable(leaf):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not all_finite(leaf):
             yield f"running statistic {path!r}"
     for path, leaf in _leaves(ts.opt_state):
         floating = jnp.issubdtype(leaf.dtype, jnp.floating)
-        if floating and moments(leaf) and not addable(leaf):
+        if floating and moments(leaf) and not all_finite(leaf):
             yield f"the optimizer's {path!r}"
 
 

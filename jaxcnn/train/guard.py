@@ -34,11 +34,15 @@ def accept(
     """
     new = update(grads, old)
     left = (new.params, new.state, moments(new.opt_state))
-    look = addable if choice.on_cpu() and _is_small(old) else all_finite
-    fine = look((counts["loss_sum"], grads, left))
+    fine = check_of(old)((counts["loss_sum"], grads, left))
     state = _either(fine, update, new, old, grads)
     counts = jax.tree.map(lambda c: jnp.where(fine, c, jnp.zeros_like(c)), counts)
     return state, counts | {"nonfinite": jnp.asarray(~fine, jnp.int32)}
+
+
+def check_of(state: TrainState) -> Callable[[Any], Array]:
+    """How the steps of a train state are looked at on this device."""
+    return addable if choice.on_cpu() and _is_small(state) else all_finite
 
 
 def moments(opt_state: Any) -> list[Array]:

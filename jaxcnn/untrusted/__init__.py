@@ -10,9 +10,10 @@ are of the class that the caller names, and state the file, what was found and w
 
 from jaxcnn.untrusted.arrays import parse_npy, parse_npz
 from jaxcnn.untrusted.files import open_plain, read_bytes
-from jaxcnn.untrusted.text import parse_json, read_json, read_text
+from jaxcnn.untrusted.text import field, parse_json, read_json, read_text
 
 __all__ = [
+    "field",
     "open_plain",
     "parse_json",
     "parse_npy",

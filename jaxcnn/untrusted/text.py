@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from jaxcnn.errors import JaxcnnError
 from jaxcnn.untrusted.files import read_bytes
@@ -48,6 +49,28 @@ def read_json(path: Path, *, error: type[JaxcnnError]) -> dict[str, Any]:
       error: it cannot be read, or `parse_json` refuses it.
     """
     return parse_json(read_text(path, error=error), path, error=error)
+
+
+Kind = TypeVar("Kind")
+
+
+def field(
+    table: Mapping[str, Any],
+    name: str,
+    kind: type[Kind],
+    where: object,
+    *,
+    error: type[JaxcnnError],
+) -> Kind:
+    """The value of a key that has to be there, and of this very type: a bool is no int.
+
+    Raises:
+      error: it is not; `where` names the file.
+    """
+    value = table.get(name)
+    if type(value) is not kind:
+        raise error(f"{where}: {name!r} is {repr(value)[:60]}, expected {kind.__name__}.")
+    return value
 
 
 def parse_json(text: str, where: object, *, error: type[JaxcnnError]) -> dict[str, Any]:

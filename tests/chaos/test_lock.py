@@ -56,6 +56,11 @@ def test_another_process_is_refused_and_the_holder_named(tmp_path, holder):
         process = holder()
         with pytest.raises(LockedError, match=rf"in use by process {process.pid} on .* since"):
             lock.hold(file).__enter__()
+        said = file.read_bytes()
+        file.write_bytes(b"[" * 200_000)
+        with pytest.raises(LockedError, match="in use by another process"):
+            lock.hold(file).__enter__()
+        file.write_bytes(said)
         process.kill()  # leaves the file
         process.wait()
         assert json.loads(file.read_text())["pid"] == process.pid
