@@ -280,11 +280,13 @@ def test_parts_of_a_seed_are_kept_apart():
 
 
 SCRIPT = """
-import sys, time, multiprocessing
+import signal, sys, time, multiprocessing
 from jaxcnn.data.folder import ImageFolder
 from jaxcnn.data.stream import Stream
 
 if __name__ == "__main__":
+    # Ignored where a shell started the tests in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     pictures = ImageFolder.open(sys.argv[1])
     with Stream(pictures, size=16, batch_size=8, seed=0, train=True, workers=2) as stream:
         for epoch in range(10**6):
@@ -317,7 +319,10 @@ def test_no_worker_outlives_a_stopped_run(root, tmp_path, kind):
             os.killpg(run.pid, kind)  # what Ctrl-C in a terminal does
         else:
             os.kill(run.pid, kind)
-        _, errors = run.communicate(timeout=60)
+        try:
+            _, errors = run.communicate(timeout=60)
+        finally:
+            run.kill()  # or leaving the block waits for it for good
     deadline = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < deadline, "workers are still there"
