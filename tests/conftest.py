@@ -40,6 +40,27 @@ def rng():
     return np.random.default_rng(0)
 
 
+@pytest.fixture
+def closed(tmp_path, monkeypatch) -> Path:
+    """A folder that one may not enter: `Path.exists` raises below it, on Python 3.11.
+
+    Root may enter any, so `os.stat` and `os.access` play it.
+    """
+    folder, really, access = tmp_path / "closed", os.stat, os.access
+    folder.mkdir()
+
+    def stat(path, *args, **kwargs):
+        if str(path).startswith(f"{folder}/"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return really(path, *args, **kwargs)
+
+    monkeypatch.setattr("os.stat", stat)
+    monkeypatch.setattr(
+        "os.access", lambda path, *args, **kwargs: Path(path) != folder and access(path, *args)
+    )
+    return folder
+
+
 def nnx_works() -> bool:
     """Whether `flax.nnx` can be imported: that of Flax 0.12.8 cannot on JAX 0.11."""
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxcnn import checkpoint
 from jaxcnn.cli import checkout, repro
 from jaxcnn.cli.main import main
 from jaxcnn.digest import digest, digests
@@ -216,6 +217,14 @@ def test_a_fault_is_kept_and_can_be_replayed(tmp_path):
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"first not finite: {place}" in again.stdout
     assert re.search(r"^  conv1 +\S+$", again.stdout, re.M)
+    manifest = checkpoint.read_manifest(bundle)
+    manifest["about"]["experiment"] = 3
+    manifest["sha256"] = checkpoint.manifest_digest(manifest)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    forged = start("jaxcnn", "replay", bundle)
+    assert forged.returncode == 1
+    assert forged.stderr.startswith("error: ")
+    assert "'experiment' is 3, expected str" in forged.stderr
     shutil.rmtree(bundle)
     assert start("jaxcnn", "replay", bundle).returncode == 1
 

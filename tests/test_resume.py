@@ -154,6 +154,72 @@ def test_lost_lines_of_the_log_are_counted(copy, capsys):
     assert "lines are lost; the training is not affected" in screen
 
 
+def forge(path, **changes):
+    """Changes what a checkpoint says of itself, with a digest that fits."""
+    manifest = checkpoint.read_manifest(path)
+    for name, value in changes.items():
+        if value is MISSING:
+            del manifest["about"][name]
+        else:
+            manifest["about"][name] = value
+    manifest["sha256"] = checkpoint.manifest_digest(manifest)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+MISSING = object()
+PLATEAU = {"factor": 1.0, "best": 0.5, "bad": 0, "cooling": 0}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": "60"},
+        {"step": MISSING},
+        {"log_lines": 1.5},
+        {"log_lines": -1},
+        {"config": []},
+        {"best": MISSING},
+        {"best": 40},
+        {"best": {"step": "40", "loss": 0.1}},
+        {"best": {"step": 40}},
+        {"policies": None},
+        {"policies": {}},
+        {"policies": {"plateau": None}},
+        {"policies": {"plateau": {"state": PLATEAU}}},
+        {"policies": {"plateau": {"state": PLATEAU, "factor": "1"}}},
+        {"policies": {"plateau": {"state": PLATEAU | {"bad": None}, "factor": 1.0}}},
+        {"policies": {"plateau": {"state": PLATEAU | {"best": "low"}, "factor": 1.0}}},
+        {"policies": {"plateau": {"state": PLATEAU | {"more": 1}, "factor": 1.0}}},
+        {"policies": {"plateau": {"state": PLATEAU, "factor": 1.0}, "skip": {"state": {}}}},
+    ],
+)
+def test_a_checkpoint_that_says_what_none_of_ours_would_is_passed_over(copy, capsys, changes):
+    out, run = copy
+    wanted = arrays(run), story(run)
+    run.record.unlink()
+    forge(run.latest_checkpoint(), **changes)
+    status, screen = train(capsys, "--out", out, "--resume", "auto")
+    assert status == 0, screen
+    assert "passed over" in screen
+    assert "at step 40" in screen
+    assert (arrays(run), story(run)) == wanted
+
+
+def test_a_forged_record_of_skipped_batches_is_passed_over(tmp_path, capsys):
+    given = ["--out", tmp_path, "--on-nonfinite", "skip", "--epochs", "1"]
+    assert train(capsys, *given)[0] == 0
+    (run,) = RunFolder.list_runs(tmp_path, "tiny")
+    run.record.unlink()
+    policies = checkpoint.read_manifest(run.latest_checkpoint())["about"]["policies"]
+    for steps in ("17", ["17"], [-1], [1, 2, 3, 4]):
+        entry = {"state": {"steps": steps}, "factor": 1.0}
+        forge(run.latest_checkpoint(), policies=policies | {"skip": entry})
+        status, screen = train(capsys, *given, "--resume", "auto")
+        assert status == 0, screen
+        assert "passed over" in screen
+        run.record.unlink()
+
+
 def test_the_best_checkpoint_is_kept_and_known_after_resuming(copy, capsys):
     _, run = copy
     losses = {

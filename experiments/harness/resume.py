@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from experiments.harness.about import check_about
 from experiments.harness.config import BaseConfig, C, changed, fixed, from_json, to_json
 from experiments.harness.job import Experiment, Job
 from experiments.harness.screen import Screen
@@ -99,22 +100,20 @@ def restore_newest(
     state = train_state_spec(job, config)
 
     def like(about: dict[str, Any]) -> dict[str, Any]:
-        for name, kind in (("config", dict), ("policies", dict), ("log_lines", int)):
-            field(about, name, kind, run.path, error=DamagedCheckpointError)
+        settings = field(about, "config", dict, run.path, error=DamagedCheckpointError)
         if about.get("fingerprint") != job.train.fingerprint:
             raise CheckpointError(
                 f"{run.path}: was trained on other data than {job.train.source} holds.\n"
                 "Pass the --data-dir of the run that is resumed."
             )
         here = json.loads(json.dumps(fixed(config)))
-        differ = sorted(
-            k for k in {*here, *about["config"]} if here.get(k) != about["config"].get(k)
-        )
+        differ = sorted(k for k in {*here, *settings} if here.get(k) != settings.get(k))
         if differ:
             raise CheckpointError(
                 f"{run.config}: was changed since the run was started: {', '.join(differ)} differ "
                 "from what its checkpoints were trained with.\nPut the old values back."
             )
+        check_about(about, job, config, run.path)
         return {"train_state": state, "kept": kept_states(about["policies"], state)}
 
     tree, about = run.restore_newest(like, screen.say)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from io import BufferedReader
@@ -99,7 +100,8 @@ def find_idx(folder: Path) -> dict[str, tuple[Path, Path]] | None:
     missing = []
     for split, stems in FILES.items():
         for stem in stems:
-            paths = [p for p in (folder / stem, folder / f"{stem}.gz") if p.is_file()]
+            places = (folder / stem, folder / f"{stem}.gz")
+            paths = [p for p in places if os.path.isfile(p)]  # `Path` raises in a closed folder
             if paths:
                 found.setdefault(split, []).append(paths[0])
             else:

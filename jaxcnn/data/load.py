@@ -153,7 +153,7 @@ def _decode(known: Known, found: Prepared | list[Path], folder: Path, say: Say) 
     if not known.check_files(folder, hashed):
         say(f"{known.name}: not verified: no digest of this form of it is pinned")
     entry = cache.entry_of(known.name, version, hashed)
-    if (entry / "manifest.json").exists():
+    if os.path.exists(entry / "manifest.json"):  # `Path.exists` raises in a closed folder
         splits = _from_cache(known, entry, say)
         if splits is not None:
             return splits
@@ -191,7 +191,7 @@ def _read_any_idx(folder: Path, say: Say) -> Splits:
 def _check_folder(folder: Path) -> None:
     try:
         with os.scandir(folder):
-            return
+            os.stat(f"{folder}/.")  # refused where one may list the folder and not enter it
     except OSError as error:
         raise DataError(
             f"{folder}: cannot be used as data folder: {error.strerror}.\n"

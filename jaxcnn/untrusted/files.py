@@ -35,7 +35,7 @@ def open_plain(
     try:
         handle = os.open(path, flags)
     except (OSError, ValueError) as problem:  # a NUL in the name is a ValueError
-        if not follow and path.is_symlink():
+        if not follow and os.path.islink(path):  # `Path.is_symlink` raises in a closed folder
             raise error(
                 f"{path}: cannot be read: a link, expected a plain file.\n"
                 "Put a copy of the file in its place."

@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 
 from jaxcnn.run import RunFolder
-from tests.chaos.draws import draws, generator
+from tests.chaos.draws import FULL, draws, generator
 from tests.chaos.processes import arrays, finish, kill_after, leftovers, only_run, story
 
-TINY, LENET = "tests.chaos.tiny", "experiments.lenet"
-LENET_FLAGS = ("--data", "digits", "--epochs", "4", "--expected", "0.1")
-IN_LENET = 3
-"""Kills of all that go to the real experiment, whose finish alone takes seconds."""
+TINY, LENET, SMALL = "tests.chaos.tiny", "experiments.lenet", "experiments.small_cnn"
+DIGITS = ("--data", "digits", "--expected", "0.1")
+FLAGS = {
+    TINY: (),
+    LENET: (*DIGITS, "--epochs", "4"),
+    SMALL: (*DIGITS, "--epochs", "2", "--validation", "100", "--batch-size", "256"),
+}
+"""What is killed. `small_cnn` has batch norm, dropout and distorted images; its finish, as that of
+`lenet`, takes seconds, so the fast suite kills only the made-up training."""
+IN_TURN = (LENET, SMALL, TINY, TINY, TINY) if FULL else (TINY,)
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +26,11 @@ def whole(tmp_path_factory):
     """Uninterrupted: flags, arrays, log and seconds of an experiment, made once."""
     made = {}
 
-    def of(module, *flags):
+    def of(module):
         if module not in made:
             out = tmp_path_factory.mktemp("whole")
             for _ in range(draws(1, 2)):  # for the second, compiled programs are in the cache
-                status, screen, seconds = finish(module, *flags, "--out", out)
+                status, screen, seconds = finish(module, *FLAGS[module], "--out", out)
                 assert status == 0, screen
             run = RunFolder.list_runs(out, module.rpartition(".")[2])[-1]
             made[module] = arrays(run), story(run), seconds
@@ -43,13 +49,12 @@ def check(out, module, reference):
 
 def test_killed_at_random_moments(tmp_path, whole):
     rng = generator()
-    count, in_lenet = draws(1, 50), draws(0, IN_LENET)
-    kills = 0
-    for case in range(count):
-        module, flags = (LENET, LENET_FLAGS) if case < in_lenet else (TINY, ())
-        reference = whole(module, *flags)
+    count, kills = draws(1, 50), 0
+    killed = [IN_TURN[case % len(IN_TURN)] for case in range(count)]
+    for case, module in enumerate(killed):
+        reference = whole(module)
         often = rng.choice(["None", "0.001"])  # minutes between checkpoints inside epochs
-        command = (module, *flags, "--out", tmp_path / str(case), "--resume", "auto")
+        command = (module, *FLAGS[module], "--out", tmp_path / str(case), "--resume", "auto")
         command = (*command, "--save-minutes", often)
         for moment in rng.uniform(0.1, 1, size=draws(1, 2)):
             kills += kill_after(moment * reference[2], *command)
@@ -60,7 +65,8 @@ def test_killed_at_random_moments(tmp_path, whole):
     assert status == 0
     assert "is complete. For another run leave --resume auto out." in screen
     check(tmp_path / str(case), module, reference)
-    print(f"{count}/{count} trainings ({in_lenet} of LeNet) killed {kills} times: the same bits")
+    each = ", ".join(f"{killed.count(module)} {module}" for module in sorted(set(killed)))
+    print(f"{count}/{count} trainings ({each}) killed {kills} times: the same bits")
     assert kills
 
 

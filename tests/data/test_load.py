@@ -134,3 +134,15 @@ class TestLoad:
         folder = write_idx(tmp_path / "idx", tiny)
         monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
         assert len(data.load("mnist").train) == 30
+
+    def test_places_that_one_may_not_enter(self, tmp_path, closed, tiny, known, monkeypatch):
+        """Usual places are passed over, as if they were not there; a named one is an error."""
+        folder = write_idx(tmp_path / "idx", tiny)
+        monkeypatch.setenv("JAXCNN_CACHE_DIR", str(closed / "cache"))
+        monkeypatch.setenv("TFDS_DATA_DIR", str(closed / "data"))
+        said: list[str] = []
+        assert data.load("auto", say=said.append).train.name == "digits/train"
+        assert f"mnist: not in {closed / 'data'}" in said
+        assert len(data.load("mnist", data_dir=folder, say=said.append).train) == 30
+        with pytest.raises(DataError, match="Permission denied"):
+            data.load("mnist", data_dir=closed)
