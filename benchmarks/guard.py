@@ -36,6 +36,8 @@ class Settings:
 
     networks: tuple[str, ...] = ("lenet", "resnet20")
     """Of lenet, cifar, resnet20, alexnet."""
+    batch: int | None = None
+    """Images in a batch; None: as `benchmarks.run` has it."""
     seconds: float = 180.0
     """Length of the measurement of a network."""
     turn: float = 0.05
@@ -50,9 +52,10 @@ def never(tree: Any) -> Any:
     return jnp.asarray(True)
 
 
-def compile_steps(name: str, checked: bool, now: Callable[[], float]) -> Callable[[int], float]:
+def compile_steps(
+    network: networks.Network, checked: bool, now: Callable[[], float]
+) -> Callable[[int], float]:
     """The function of n that makes n steps in one call and returns its seconds."""
-    network = networks.find(name)
     batch = Batch(*jax.device_put(networks.batch(network)))
     key = jax.random.key(0)
     state = [ours.train_state(network)]
@@ -75,10 +78,13 @@ ORDERS = list(itertools.permutations(range(3)))
 
 
 def measure(
-    name: str, seconds: float, turn: float, now: Callable[[], float] = time.perf_counter
+    network: networks.Network,
+    seconds: float,
+    turn: float,
+    now: Callable[[], float] = time.perf_counter,
 ) -> list[list[float]]:
     """Seconds of a step in each round by the clock `now`: with the check, and twice without."""
-    functions = [compile_steps(name, checked, now) for checked in (True, False, False)]
+    functions = [compile_steps(network, checked, now) for checked in (True, False, False)]
     for function in functions:
         function(1)
     step = min(function(1) for function in functions)
@@ -106,12 +112,15 @@ def main(arguments: list[str] | None = None) -> int:
     settings = tyro.cli(Settings, prog="python -m benchmarks.guard", args=arguments)
     now = time.perf_counter if settings.clock == "wall" else time.process_time
     device = jax.devices()[0].device_kind
-    print(f"| network (on {device}) | with the check | without | cost | method's error | rounds |")
+    print(f"| network, batch (on {device}) | checked | not | cost | not, again | rounds |")
     print("| - | - | - | - | - | - |")
     for name in settings.networks:
-        checked, free, again = measure(name, settings.seconds, settings.turn, now)
+        network = networks.find(name)
+        if settings.batch is not None:
+            network = dataclasses.replace(network, batch=settings.batch)
+        checked, free, again = measure(network, settings.seconds, settings.turn, now)
         print(
-            f"| {name} | {1e3 * statistics.median(checked):.4g} ms | "
+            f"| {name}, {network.batch} | {1e3 * statistics.median(checked):.4g} ms | "
             f"{1e3 * statistics.median(free):.4g} ms | {cost(checked, free)} | "
             f"{cost(again, free)} | {len(free)} |",
             flush=True,
