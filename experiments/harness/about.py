@@ -37,7 +37,7 @@ def check_about(about: dict[str, Any], job: Job, config: BaseConfig, where: Path
         )
     for name, is_right in right.items():
         if not is_right:
-            found = repr(about.get(name))[:60]
+            found = repr(about.get(name, "missing"))[:60]
             raise DamagedCheckpointError(f"{where}: {name!r} is {found}: no run keeps that.")
 
 

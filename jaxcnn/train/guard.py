@@ -126,7 +126,7 @@ def addable(tree: Any) -> Array:
 
     This is `all_finite` for small trees on CPU, in less time: the compiler adds while it computes
     the rest of the step, where the exact look is a pass of its own at the end (LeNet-5: 2.5 % of a
-    step, and this 0.6 % with a standard error of 0.6). Large arrays that are not matrices are
+    step, and this less than 1 %, see docs/faults.md). Large arrays that are not matrices are
     compared entry by entry all the same: a sum would draw the transposition that makes the gradient
     of a convolution's kernel into itself, and the compiler then computes that more slowly (LeNet-5
     by 9 %).

@@ -218,7 +218,7 @@ class RetryOnDivergence:
             recent = [*recent, float(value)][-self.window :]
             new = {"retries": retries, "recent": recent}
             return new, Decision(self.factor**retries, go_back=False, keep=True)
-        if retries == self.most:
+        if retries >= self.most:  # more: the limit was lowered for a training that goes on
             raise NumericalError(
                 f"training diverged again (loss {value:.4g}) after {retries} retries, the last at "
                 f"{self.factor**retries:.3g} times the rate.\n"
