@@ -8,6 +8,7 @@ disk inside a save.
 
 from __future__ import annotations
 
+import atexit
 import sys
 from typing import Any
 
@@ -67,8 +68,8 @@ def load(*args: object, **kwargs: object) -> Splits:
     return Splits(train=blobs(250, seed=1), test=blobs(45, seed=2))
 
 
-def killed_inside_a_save(at: int) -> None:
-    """Makes the `at`th call that saving makes the last one of this process."""
+def killed_inside_a_save(at: int) -> Faults:
+    """Makes the `at`th call that saving makes the last one of this process. Returns the counter."""
     save, counter = RunFolder.save_checkpoint, Faults("kill", at)
 
     def failing(*args: Any, **kwargs: Any) -> Any:
@@ -76,6 +77,7 @@ def killed_inside_a_save(at: int) -> None:
             return save(*args, **kwargs)
 
     RunFolder.save_checkpoint = failing  # type: ignore[method-assign]
+    return counter
 
 
 if __name__ == "__main__":
@@ -83,6 +85,7 @@ if __name__ == "__main__":
     pictures.draw = lambda *args, **kwargs: []
     given = sys.argv[1:]
     if given[:1] == ["--kill-at"]:
-        killed_inside_a_save(int(given[1]))
+        saves = killed_inside_a_save(int(given[1]))
+        atexit.register(lambda: print(f"{len(saves.calls)} calls inside saves"))
         given = given[2:]
     sys.exit(main(EXPERIMENT, [*SETTINGS, *given]))
