@@ -136,6 +136,12 @@ def test_retry_gives_up():
         policy.update(state, NAN)
 
 
+def test_more_retries_than_allowed_are_not_followed_by_another():
+    policy = RetryOnDivergence(most=2)
+    with pytest.raises(NumericalError, match="after 5 retries"):
+        policy.update({"retries": 5, "recent": [1.0]}, float("nan"))
+
+
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
 def test_a_state_goes_through_json_and_is_not_modified(policy):
     values = [*np.random.default_rng(1).normal(1, 0.3, size=20).tolist(), NAN, INF, 0.1]
