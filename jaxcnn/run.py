@@ -173,7 +173,7 @@ class RunFolder:
         storage.tidy(self.path)
         storage.tidy(self.checkpoints)
         storage.flush(self.metrics)  # a checkpoint never outlives the lines that belong to it
-        path = self.checkpoints / _name(step)
+        path = self.checkpoint_at(step)
         checkpoint.save(path, tree, about | {"step": step, "log_lines": len(self._lines())})
         found = self.list_checkpoints()
         place = found.index(path)
@@ -183,6 +183,10 @@ class RunFolder:
             if best is None or old.name != _name(best):
                 checkpoint.delete(old)
         return path
+
+    def checkpoint_at(self, step: int) -> Path:
+        """Where the checkpoint of a step is, if there is one."""
+        return self.checkpoints / _name(step)
 
     def list_checkpoints(self) -> list[Path]:
         """Checkpoints, oldest first. None is unfinished; whether one is damaged, reading shows."""

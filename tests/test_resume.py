@@ -201,6 +201,7 @@ def test_a_checkpoint_that_says_what_none_of_ours_would_is_passed_over(copy, cap
     status, screen = train(capsys, "--out", out, "--resume", "auto")
     assert status == 0, screen
     assert "passed over" in screen
+    assert "step-00000060" in screen  # which one
     assert "at step 40" in screen
     assert (arrays(run), story(run)) == wanted
 

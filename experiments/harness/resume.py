@@ -100,7 +100,8 @@ def restore_newest(
     state = train_state_spec(job, config)
 
     def like(about: dict[str, Any]) -> dict[str, Any]:
-        settings = field(about, "config", dict, run.path, error=DamagedCheckpointError)
+        where = run.checkpoint_at(about["step"])
+        settings = field(about, "config", dict, where, error=DamagedCheckpointError)
         if about.get("fingerprint") != job.train.fingerprint:
             raise CheckpointError(
                 f"{run.path}: was trained on other data than {job.train.source} holds.\n"
@@ -113,7 +114,7 @@ def restore_newest(
                 f"{run.config}: was changed since the run was started: {', '.join(differ)} differ "
                 "from what its checkpoints were trained with.\nPut the old values back."
             )
-        check_about(about, job, config, run.path)
+        check_about(about, job, config, where)
         return {"train_state": state, "kept": kept_states(about["policies"], state)}
 
     tree, about = run.restore_newest(like, screen.say)
