@@ -25,7 +25,11 @@ def free_address() -> str:
         return f"127.0.0.1:{address[1]}"
 
 
-def start(arguments: list[str], variables: dict[str, str] | None = None) -> subprocess.Popen[str]:
+def start(
+    arguments: list[str],
+    variables: dict[str, str] | None = None,
+    stdout: int = subprocess.PIPE,
+) -> subprocess.Popen[str]:
     """A Python process with two CPU devices."""
     environ = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2", **(variables or {})}
     return subprocess.Popen(
@@ -33,7 +37,7 @@ def start(arguments: list[str], variables: dict[str, str] | None = None) -> subp
         env=environ,
         cwd=ROOT,
         text=True,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +36,16 @@ _RETRY = 0.25  # seconds between two calls to a coordinator that does not answer
 _GRACE = 60  # seconds by which JAX's own limit, at which it aborts, comes after ours
 
 
+def _print(text: str) -> None:
+    """Prints text and its newline in one write, at once.
+
+    `print` makes two writes where Python's output is not buffered (PYTHONUNBUFFERED), and on
+    CPUs JAX's own lines, which start with [Gloo], come between them.
+    """
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 class ClusterError(JaxcnnError, RuntimeError):
     """Processes that could not find each other, or that do not arrive where others wait."""
 
@@ -47,7 +58,7 @@ def init_distributed(
     local_devices: Sequence[int] | None = None,
     timeout: float = 120,
     heartbeat: int = 30,
-    say: Callable[[str], object] = print,
+    say: Callable[[str], object] = _print,
 ) -> None:
     """Joins this process with the others; process 0 prints who they are.
 
@@ -69,7 +80,7 @@ def init_distributed(
         those it sees (see `device_share`).
       timeout: seconds until all processes must have arrived.
       heartbeat: seconds of silence after which a process counts as dead.
-      say: takes a line of text; called in process 0 only.
+      say: takes a text of one or more lines, prints it by default; called in process 0 only.
 
     Raises:
       ConfigError: arguments or variables are missing, wrong or contradict each other.
