@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
 import pytest
 
 from jaxcnn.run import RunFolder
@@ -12,15 +11,16 @@ from tests.chaos.draws import FULL, draws, generator
 from tests.chaos.processes import arrays, finish, kill_after, leftovers, only_run, story
 
 TINY, LENET, SMALL = "tests.chaos.tiny", "experiments.lenet", "experiments.small_cnn"
+KILLED = "tests.chaos.killed_in_a_save"
 DIGITS = ("--data", "digits", "--expected", "0.1")
 FLAGS = {
     TINY: (),
     LENET: (*DIGITS, "--epochs", "4"),
     SMALL: (*DIGITS, "--epochs", "2", "--validation", "100", "--batch-size", "256"),
 }
-"""What is killed. `small_cnn` has batch norm, dropout and distorted images; its finish, as that of
-`lenet`, takes seconds, so the fast suite kills only the made-up training."""
-IN_TURN = (LENET, SMALL, TINY, TINY, TINY) if FULL else (TINY,)
+"""What is killed. `small_cnn` has batch norm, dropout and distorted images. The fast suite kills
+the made-up training alone: the others take seconds longer to start and to finish."""
+IN_TURN = (LENET, SMALL) if FULL else (TINY,)
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +74,20 @@ def test_killed_at_random_moments(tmp_path, whole):
 
 def test_killed_inside_a_save(tmp_path, whole):
     rng = generator()
-    reference = whole(TINY)
-    count = draws(1, 10)
-    _, screen, _ = finish(TINY, "--kill-at", 0, "--out", tmp_path / "whole")
-    calls = int(re.search(r"(\d+) calls inside saves", screen)[1])
-    screens = []
-    for case, at in enumerate(rng.choice(np.arange(1, calls + 1), size=count, replace=False)):
-        out = tmp_path / str(case)
-        command = ("--out", out, "--resume", "auto")
-        status, screen, _ = finish(TINY, "--kill-at", at, *command)
+    killed = [IN_TURN[case % len(IN_TURN)] for case in range(draws(1, 10))]
+    calls, moments = {}, {}
+    for module in IN_TURN:
+        _, screen, _ = finish(KILLED, 0, module, *FLAGS[module], "--out", tmp_path / "whole")
+        calls[module] = int(re.search(r"(\d+) calls inside saves", screen)[1])
+        moments[module] = rng.permutation(calls[module]) + 1
+    for case, module in enumerate(killed):
+        at = moments[module][case]
+        flags = (*FLAGS[module], "--out", tmp_path / str(case), "--resume", "auto")
+        status, screen, _ = finish(KILLED, at, module, *flags)
         assert status == -9, screen
-        status, screen, _ = finish(TINY, *command)
+        status, screen, _ = finish(module, *flags)
         assert status == 0, screen
-        check(out, TINY, reference)
-        screens.append(screen)
-    assert all("going on with" in screen for screen in screens)
+        assert "going on with" in screen
+        check(tmp_path / str(case), module, whole(module))
+    count = len(killed)
     print(f"{count}/{count} killed inside a save, at one of {calls} calls: the same bits")

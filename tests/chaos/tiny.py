@@ -2,15 +2,12 @@
 
 Dropout, batch norm, accumulation, augmentation and a plateau policy on a made-up data set, through
 the very `main` that `python -m experiments.lenet` calls. Only the pictures at the end are left
-out, to be quick. `--kill-at N` before all flags kills the process at the Nth call that changes the
-disk inside a save.
+out, to be quick.
 """
 
 from __future__ import annotations
 
-import atexit
 import sys
-from typing import Any
 
 import experiments.harness.job
 from experiments.harness import pictures
@@ -19,8 +16,6 @@ from experiments.harness.job import Experiment
 from experiments.harness.runner import main
 from jaxcnn import nn
 from jaxcnn.data import Splits
-from jaxcnn.run import RunFolder
-from tests.chaos.faults import Faults, installed
 from tests.conftest import blobs
 
 EXPERIMENT = Experiment(
@@ -68,24 +63,7 @@ def load(*args: object, **kwargs: object) -> Splits:
     return Splits(train=blobs(250, seed=1), test=blobs(45, seed=2))
 
 
-def killed_inside_a_save(at: int) -> Faults:
-    """Makes the `at`th call that saving makes the last one of this process. Returns the counter."""
-    save, counter = RunFolder.save_checkpoint, Faults("kill", at)
-
-    def failing(*args: Any, **kwargs: Any) -> Any:
-        with installed(counter):
-            return save(*args, **kwargs)
-
-    RunFolder.save_checkpoint = failing  # type: ignore[method-assign]
-    return counter
-
-
 if __name__ == "__main__":
     experiments.harness.job.data.load = load
     pictures.draw = lambda *args, **kwargs: []
-    given = sys.argv[1:]
-    if given[:1] == ["--kill-at"]:
-        saves = killed_inside_a_save(int(given[1]))
-        atexit.register(lambda: print(f"{len(saves.calls)} calls inside saves"))
-        given = given[2:]
-    sys.exit(main(EXPERIMENT, [*SETTINGS, *given]))
+    sys.exit(main(EXPERIMENT, [*SETTINGS, *sys.argv[1:]]))
