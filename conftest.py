@@ -9,6 +9,7 @@ os.environ.pop("TFDS_DATA_DIR", None)
 # Decoded data and compiled programs are cached apart from the user's own cache.
 os.environ.setdefault("JAXCNN_CACHE_DIR", tempfile.mkdtemp(prefix="jaxcnn-test-cache-"))
 
+import hypothesis
 import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -17,6 +18,16 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # laws with the optimizations that users get; experiments are run as processes, with them.
 if not os.environ.get("JAXCNN_TEST_OPTIMIZED"):
     jax.config.update("jax_disable_most_optimizations", True)
+
+# The fast suite always draws the same; the slow one draws anew, and shows what fails.
+hypothesis.settings.register_profile(
+    "jaxcnn",
+    derandomize=not os.environ.get("JAXCNN_TEST_OPTIMIZED"),
+    database=None,
+    deadline=None,  # the first draw compiles
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("jaxcnn")
 
 from jaxcnn.compilation import use_compile_cache  # noqa: E402  (after the settings)
 

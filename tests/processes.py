@@ -22,7 +22,13 @@ def free_address() -> str:
             socket.create_connection(address, timeout=2).close()
         except OSError as error:  # as under `unshare -n`, where the loopback device is down
             pytest.skip(f"processes cannot meet on this machine: {error}")
-        return f"127.0.0.1:{address[1]}"
+    try:  # collectives of processes on CPU listen at the address of the host's name
+        own = socket.getaddrinfo(socket.gethostname(), 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(own[0], socket.SOCK_STREAM) as listener:
+            listener.bind(own[4])
+    except OSError as error:
+        pytest.skip(f"{socket.gethostname()} is not the name of this machine: {error}")
+    return f"127.0.0.1:{address[1]}"
 
 
 def start(

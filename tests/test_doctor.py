@@ -173,7 +173,7 @@ class TestDevices:
 
 class TestFolders:
     def state(self, path, **changes):
-        return folders.look(path)._replace(**changes)
+        return folders.look(path)._replace(**{"free": 1e12, **changes})
 
     def test_a_good_one_and_one_to_be_made(self, tmp_path):
         (tmp_path / "a-cache").write_bytes(b"1234")
@@ -255,16 +255,16 @@ FINE = {"loss": 0.7, "seconds": 1.0, "cache": "5 of 5 programs", "rejected": 0}
 
 class TestProbe:
     @pytest.mark.parametrize(
-        ("code", "says"),
+        ("code", "timeout", "says"),
         [
-            ("raise SystemExit('no such flag')", "status 1: no such flag"),
-            ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "signal 9: no message"),
-            ("import time; time.sleep(60)", "took over 1 s"),
-            ("print('hello')", "printed 'hello' instead"),
+            ("raise SystemExit('no such flag')", 60, "status 1: no such flag"),
+            ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 60, "signal 9: no message"),
+            ("import time; time.sleep(60)", 1, "took over 1 s"),
+            ("print('hello')", 60, "printed 'hello' instead"),
         ],
     )
-    def test_a_broken_jax_is_a_finding(self, code, says):
-        found = probe.run([sys.executable, "-c", code], timeout=1)
+    def test_a_broken_jax_is_a_finding(self, code, timeout, says):
+        found = probe.run([sys.executable, "-c", code], timeout=timeout)
         assert says in found["problem"]
         (finding,) = probe.training(found)
         assert (finding.level, says in finding.text) == ("error", True)

@@ -192,16 +192,15 @@ def test_a_time_limit_saves_and_says_how_to_go_on(tmp_path, capsys):
 def test_ctrl_c_before_training_ends_quietly(tmp_path):
     process = start(tmp_path, *arguments(tmp_path))
     time.sleep(0.7)
-    for _ in range(100):  # one may fall into a callback that swallows exceptions
-        process.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        process.send_signal(signal.SIGINT)  # one may fall into a callback that swallows exceptions
         time.sleep(0.1)
-        if process.poll() is not None:
-            break
     screen, _ = process.communicate(timeout=60)
     assert process.returncode != 0
     if process.returncode == 130:  # it may have been importing still
         # Inside a callback of the garbage collector Python shows an exception and goes on.
-        assert "Traceback" not in screen or "Exception ignored in" in screen
+        assert "Traceback" not in screen or "Exception ignored" in screen
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -49,17 +51,18 @@ def test_a_stop_between_calls_is_seen_after_each(small):
     assert (int(result.train_state.step), len(asked)) == (2, 1)
 
 
-def test_pace_never_passes_what_is_left():
+def test_pace_never_passes_what_is_left(monkeypatch):
     pace = Pace(8)
     assert (pace.steps(100), pace.steps(5)) == (8, 5)
     chosen = Pace(None)
     assert chosen.steps(100) == 1  # until two calls were timed
+    clock = iter([0.0, 6.0, 6.01])  # the first call is not counted, the second takes 10 ms
+    monkeypatch.setattr("jaxcnn.train.pace.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     for _ in range(2):
         with chosen.watch() as awaited:
             awaited.append(jnp.zeros(()))
-    assert chosen.steps(7) == 7  # an instant call: as many as are left
-    assert not chosen.long(7)
-    assert chosen.long(1 << 40)
+    assert (chosen.steps(7), chosen.steps(1000)) == (7, 100)  # a second, or as many as are left
+    assert [chosen.long(steps) for steps in (7, 19, 21)] == [False, False, True]
 
 
 def test_a_call_is_a_second_or_a_few_long_steps():

@@ -12,10 +12,10 @@ from jaxcnn import process
 
 # Frees 64 MiB and reads how much of it the process still holds.
 SCRIPT = """
-import ctypes, sys
+import ctypes, os, sys
 from jaxcnn.process import keep_freed_memory
 def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 if sys.argv[1] == "keep":
     keep_freed_memory()
 libc = ctypes.CDLL(None)

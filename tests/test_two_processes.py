@@ -58,7 +58,7 @@ def launch(
     process: int,
     *,
     timeout: int = 60,
-    heartbeat: int = 10,
+    heartbeat: int = 60,
     variables: dict[str, str] | None = None,
     stdout: int = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
@@ -129,7 +129,7 @@ def test_a_barrier_that_others_do_not_reach():
 )
 def test_when_a_process_is_killed_or_frozen_the_other_ends_with_a_message(victim, by):
     address = free_address()
-    workers = [launch(FOR_EVER, address, process) for process in (0, 1)]
+    workers = [launch(FOR_EVER, address, process, heartbeat=10) for process in (0, 1)]
     try:
         for worker in workers:
             assert any("stepping" in line for line in worker.stdout), "it has not started"

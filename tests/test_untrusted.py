@@ -66,7 +66,9 @@ class TestJson:
     )
     def test_what_json_writes_is_read(self, tmp_path, value):
         for ascii_only in (True, False):
-            (tmp_path / "x.json").write_text(json.dumps(value, ensure_ascii=ascii_only))
+            (tmp_path / "x.json").write_text(
+                json.dumps(value, ensure_ascii=ascii_only), encoding="utf-8"
+            )
             assert read_json(tmp_path / "x.json", error=DataError) == value
 
     @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def check_sending() -> None:
 
 def main() -> None:
     out, ways = Path(sys.argv[1]), sys.argv[2:]
-    init_distributed(timeout=60, heartbeat=10)
+    init_distributed(timeout=60, heartbeat=60)
     check_sending()
     for way in ways:
         result = fit(way)

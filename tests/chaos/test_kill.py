@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 
@@ -58,8 +59,11 @@ def test_killed_at_random_moments(tmp_path, whole):
         often = rng.choice(["None", "0.001"])  # minutes between checkpoints inside epochs
         command = (module, *FLAGS[module], "--out", tmp_path / str(case), "--resume", "auto")
         command = (*command, "--save-minutes", often)
-        for moment in rng.uniform(0.1, 1, size=draws(1, 2)):
-            kills += kill_after(moment * reference[2], *command)
+        first, *others = rng.uniform(0.1, 1, size=draws(1, 2)) * reference[2]
+        while not kill_after(first, *command):  # the machine was slower before: it has ended
+            shutil.rmtree(tmp_path / str(case))
+            first /= 2
+        kills += 1 + sum(kill_after(moment, *command) for moment in others)
         status, screen, _ = finish(*command)
         assert status == 0, screen
         check(tmp_path / str(case), module, reference)
@@ -69,7 +73,6 @@ def test_killed_at_random_moments(tmp_path, whole):
     check(tmp_path / str(case), module, reference)
     each = ", ".join(f"{killed.count(module)} {module}" for module in sorted(set(killed)))
     print(f"{count}/{count} trainings ({each}) killed {kills} times: the same bits")
-    assert kills
 
 
 def test_killed_inside_a_save(tmp_path, whole):

@@ -26,6 +26,7 @@ class TestDownload:
 
         import tensorflow_datasets
 
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
         folder = write_idx(tmp_path / "mirror", tiny)
 
         class Quiet(http.server.SimpleHTTPRequestHandler):
