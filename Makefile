@@ -22,6 +22,9 @@ help:  ## list the targets
 	@echo "  variables:     DATA=auto|mnist|digits|fashion_mnist|kmnist|cifar10|idx DATA_DIR=folder"
 	@echo "                 SEED=0 EPOCHS=12 RESUME=runs/lenet/...|auto ARGS=\"--flag value\" PYTHON=python3.11"
 
+# Large pages for large arrays: steps on CPU are faster. See docs/doctor.md, "Large pages".
+train-% ladder repro replay look doctor: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+
 EXPERIMENTS := $(shell grep -lE '^(EXPERIMENT|STUDY) = ' experiments/*.py)
 
 train-%: $(VENV)/installed  ## train an experiment, for example `make train-lenet`

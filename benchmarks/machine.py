@@ -16,7 +16,18 @@ from typing import Any
 from jaxcnn.run import cores, processor
 
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "equinox", "keras", "torch")
-SETTINGS = ("JAX_", "XLA_", "MALLOC_", "OMP_", "MKL_", "KMP_", "CUDA_", "NVIDIA_TF32", "LD_PRELOAD")
+SETTINGS = (
+    "JAX_",
+    "XLA_",
+    "MALLOC_",
+    "GLIBC_",
+    "OMP_",
+    "MKL_",
+    "KMP_",
+    "CUDA_",
+    "NVIDIA_TF32",
+    "LD_PRELOAD",
+)
 """Beginnings of the environment variables that change speed; they are recorded."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from jaxcnn.doctor import Finding, examine, folders, machine, probe, software, status, summary
+from jaxcnn.doctor.machine import LARGE_PAGES
 
 ROOT = Path(__file__).parent.parent
 GOOD = {"jax": "0.10.2", "jaxlib": "0.10.2", "flax": "0.12.8", "optax": "0.2.8"}
@@ -129,6 +130,46 @@ class TestMemory:
     )
     def test_levels(self, free, level):
         assert machine.memory(free * machine.GIB).level == level
+
+
+class TestPages:
+    LIBC = ("glibc", "2.36")
+
+    @pytest.mark.parametrize(
+        ("setting", "tunables", "libc", "level", "says"),
+        [
+            ("always [madvise] never", "", LIBC, "warning", f"GLIBC_TUNABLES={LARGE_PAGES}"),
+            ("always [madvise] never", "glibc.malloc.hugetlb=0", LIBC, "warning", "small"),
+            ("always [madvise] never", f"a.b=1:{LARGE_PAGES}", LIBC, "ok", "large, as"),
+            ("[always] madvise never", "", LIBC, "ok", "large, for all"),
+            ("always madvise [never]", "", LIBC, "ok", "the kernel gives no"),
+            (None, "", LIBC, "ok", "the kernel gives no"),
+            ("always [madvise] never", "", ("glibc", "2.34"), "ok", "cannot ask"),
+            ("always [madvise] never", "", ("", ""), "ok", "cannot ask"),
+        ],
+    )
+    def test_levels(self, tmp_path, setting, tunables, libc, level, says):
+        if setting:
+            (tmp_path / "enabled").write_text(setting + "\n")
+        environment = {"GLIBC_TUNABLES": tunables} if tunables else {}
+        finding = machine.pages(environment, libc, tmp_path / "enabled")
+        assert (finding.level, says in finding.text) == (level, True)
+
+    @pytest.mark.parametrize("given", [None, "x=1"])
+    def test_make_sets_what_it_asks_for_and_leaves_what_is_set(self, given):
+        environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+        if given:
+            environment["GLIBC_TUNABLES"] = given
+        rule = 'train-that: ; @echo "$$GLIBC_TUNABLES"'
+        done = subprocess.run(
+            ["make", "-s", "--eval", rule, "train-that"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == f"{given or LARGE_PAGES}\n"
 
 
 class TestDevices:
@@ -315,7 +356,7 @@ def test_a_flag_that_ends_the_process_is_an_error_not_a_crash(tmp_path):
 
 def test_its_page_explains_every_subject():
     page = (ROOT / "docs" / "doctor.md").read_text()
-    subjects = {"python", "jax, jaxlib", "devices", "cores", "memory", "cache", "compiled"}
+    subjects = {"python", "jax, jaxlib", "devices", "cores", "memory", "cache", "compiled", "pages"}
     for subject in {*subjects, "variables", "data", "training", "compile cache"}:
         assert f"| `{subject}` |" in page, subject
 

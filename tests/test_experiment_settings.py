@@ -133,6 +133,12 @@ class TestConfig:
         with pytest.raises(ConfigError, match="'epocs' is unknown, epochs is missing"):
             from_json(LeNetConfig, tmp_path / "config.json")
 
+    def test_a_setting_that_is_no_more_is_passed_over(self, tmp_path):
+        (tmp_path / "config.json").write_text(
+            json.dumps(to_json(LeNetConfig()) | {"keep_memory": True})
+        )
+        assert from_json(LeNetConfig, tmp_path / "config.json") == LeNetConfig()
+
     def test_a_config_comes_back(self, tmp_path):
         config = LeNetConfig(rate=1, data_dir=Path("x"), max_minutes=1.5, variant="1998")
         (tmp_path / "config.json").write_text(json.dumps(to_json(config)))

@@ -124,9 +124,6 @@ class BaseConfig:
     deterministic: bool = False
     """Runs repeat to the bit on a GPU too, where that costs time; a CPU's do anyway. Ends with an
     error if an operation has no such way."""
-    keep_memory: bool = False
-    """Whether the process keeps freed memory instead of returning it to the system: faster where
-    a call makes few steps, and the process never shrinks. Linux with glibc."""
     keep: int = 2
     """Newest checkpoints kept; one is saved after each epoch."""
     keep_best: bool = True
@@ -174,10 +171,12 @@ _UNCHECKED = {
     "max_minutes",
     "steps_per_call",
     "workers",
-    "keep_memory",
     "join_timeout",
     "heartbeat",
 }  # may change on resuming
+
+_RETIRED = {"keep_memory"}
+"""Settings of former versions that changed no result: runs that have them go on."""
 
 
 def resolve(config: C, recipe: Recipe) -> tuple[C, Recipe]:
@@ -236,6 +235,7 @@ def from_json(kind: type[C], file: Path) -> C:
         values = read_json(file, error=ConfigError)
     except ConfigError as error:
         raise ConfigError(f"{file}: no usable config: {error}") from error
+    values = {name: value for name, value in values.items() if name not in _RETIRED}
     expected = _field_types(kind)
     for name in [*(values.keys() - expected.keys()), *(expected.keys() - values.keys())]:
         near = difflib.get_close_matches(name, expected.keys() - values.keys(), n=1)

@@ -30,7 +30,6 @@ from jaxcnn.data import Stream
 from jaxcnn.errors import ConfigError, JaxcnnError, NumericalError, explain
 from jaxcnn.functional.lowering import choice
 from jaxcnn.parallel import all_or_none, gather_texts, is_main, on_main, unreplicate
-from jaxcnn.process import keep_freed_memory
 from jaxcnn.run import RunFolder
 from jaxcnn.train import Fault, Fit, StopRequest, fit, stop_on_signals
 
@@ -97,8 +96,6 @@ def _run(
         on_main(take)  # before the data is read: another process may be writing there
     if config.deterministic:
         determinism.demand(screen.say)
-    if config.keep_memory:
-        keep_freed_memory(screen.say)
     cache = use_compile_cache()
     imported = time.perf_counter()
     screen.say(f"jaxcnn {jaxcnn.__version__}: {experiment.title(config)}")
