@@ -23,7 +23,7 @@ help:  ## list the targets
 	@echo "                 SEED=0 EPOCHS=12 RESUME=runs/lenet/...|auto ARGS=\"--flag value\" PYTHON=python3.11"
 
 # Large pages for large arrays: steps on CPU are faster. See docs/doctor.md, "Large pages".
-train-% ladder repro replay look doctor: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+train-% ladder repro replay look profile doctor: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 EXPERIMENTS := $(shell grep -lE '^(EXPERIMENT|STUDY) = ' experiments/*.py)
 

@@ -24,6 +24,7 @@ hypothesis.settings.register_profile(
     "jaxcnn",
     derandomize=not os.environ.get("JAXCNN_TEST_OPTIMIZED"),
     database=None,
+    print_blob=True,
     deadline=None,  # the first draw compiles
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )

@@ -269,6 +269,7 @@ def environment() -> dict[str, Any]:
         "cores": cores(),
         "variables": settings.variables(),
         "jax": settings.jax_settings(),
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),  # changes no result, but the time
         "git": _git_commit(),
     }
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,13 +23,31 @@ def free_address() -> str:
             socket.create_connection(address, timeout=2).close()
         except OSError as error:  # as under `unshare -n`, where the loopback device is down
             pytest.skip(f"processes cannot meet on this machine: {error}")
-    try:  # collectives of processes on CPU listen at the address of the host's name
-        own = socket.getaddrinfo(socket.gethostname(), 0, type=socket.SOCK_STREAM)[0]
-        with socket.socket(own[0], socket.SOCK_STREAM) as listener:
-            listener.bind(own[4])
-    except OSError as error:
-        pytest.skip(f"{socket.gethostname()} is not the name of this machine: {error}")
-    return f"127.0.0.1:{address[1]}"
+        return f"127.0.0.1:{address[1]}"
+
+
+def meeting() -> str:
+    """`free_address` for processes with CPU devices, which exchange data by the host's name.
+
+    Skips the test where that is not the name of this machine.
+    """
+    name = socket.gethostname()
+    try:
+        found = socket.getaddrinfo(name, 0, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        found = []
+    if not any(_is_own(family, address) for family, *_, address in found):
+        pytest.skip(f"{name!r} is not the name of this machine")
+    return free_address()
+
+
+def _is_own(family: int, address: tuple[Any, ...]) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        try:
+            listener.bind(address)
+        except OSError:
+            return False
+    return True
 
 
 def start(

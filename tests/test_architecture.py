@@ -40,7 +40,6 @@ MAY_IMPORT = {
     "optim": ["errors", "typing", "parameters"],
     "data": ["errors", "typing", "layer", "untrusted", "storage"],
     "compilation": ["data"],
-    "process": [],
     "settings": [],
     "digest": [],
     "determinism": ["errors", "functional"],

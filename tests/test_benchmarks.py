@@ -304,7 +304,9 @@ def test_what_is_known_of_the_machine(tmp_path, monkeypatch):
     assert machine.cores() >= 1
     assert machine.versions()["jax"] == jax.__version__
     monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     assert machine.settings()["MALLOC_TOP_PAD_"] == "1"
+    assert machine.settings()["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 9 kB\nMemAvailable:   2 kB\n")
     assert process.free_memory(str(meminfo)) == 2048

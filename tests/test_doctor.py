@@ -140,12 +140,22 @@ class TestPages:
         ("setting", "tunables", "libc", "level", "says"),
         [
             ("always [madvise] never", "", LIBC, "warning", f"GLIBC_TUNABLES={LARGE_PAGES}"),
-            ("always [madvise] never", "glibc.malloc.hugetlb=0", LIBC, "warning", "small"),
+            ("always [madvise] never", "a.b=1", LIBC, "warning", f"add {LARGE_PAGES} to"),
+            (
+                "always [madvise] never",
+                f"{LARGE_PAGES}:{LARGE_PAGES[:-1]}0",
+                LIBC,
+                "warning",
+                "add",
+            ),
             ("always [madvise] never", f"a.b=1:{LARGE_PAGES}", LIBC, "ok", "large, as"),
+            ("always [madvise] never", "", ("glibc", "2.36+vendor"), "warning", "small"),
             ("[always] madvise never", "", LIBC, "ok", "large, for all"),
+            ("[always] madvise never", "", ("glibc", "2.34"), "ok", "large, for all"),
             ("always madvise [never]", "", LIBC, "ok", "the kernel gives no"),
-            (None, "", LIBC, "ok", "the kernel gives no"),
+            (None, "", LIBC, "ok", "the kernel does not say"),
             ("always [madvise] never", "", ("glibc", "2.34"), "ok", "cannot ask"),
+            ("always [madvise] never", "", ("glibc", "2."), "ok", "cannot ask"),
             ("always [madvise] never", "", ("", ""), "ok", "cannot ask"),
         ],
     )
@@ -159,7 +169,8 @@ class TestPages:
     @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
     @pytest.mark.parametrize("given", [None, "x=1"])
     def test_make_sets_what_it_asks_for_and_leaves_what_is_set(self, given):
-        environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+        outer = ("GLIBC_TUNABLES", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+        environment = {k: v for k, v in os.environ.items() if k not in outer}
         if given:
             environment["GLIBC_TUNABLES"] = given
         done = subprocess.run(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.run import RunFolder
-from tests.processes import finish, free_address, member, start
+from tests.processes import finish, meeting, member, start
 
 COMMAND = [
     *("-m", "experiments.lenet", "--data", "digits", "--epochs", "3", "--steps-per-call", "1"),
@@ -19,7 +19,7 @@ COMMAND = [
 
 
 def lenet(out: Path, *more: str, processes: int = 2):
-    address = free_address()
+    address = meeting()
     together = [member(address, process) for process in range(processes)] if processes > 1 else [{}]
     return [start([*COMMAND, "--out", str(out), *more], each) for each in together]
 
@@ -108,7 +108,7 @@ def test_a_request_to_stop_in_one_process_stops_all_at_the_same_step(tmp_path):
 
 @pytest.mark.slow
 def test_processes_with_other_settings_are_told_so(tmp_path):
-    address = free_address()
+    address = meeting()
     workers = [
         start([*COMMAND, "--out", str(tmp_path), "--rate", rate], member(address, process))
         for process, rate in enumerate(("0.01", "0.02"))

@@ -18,7 +18,7 @@ from jaxcnn import functional as F
 from tests import reference
 
 FEW = settings(
-    max_examples=4, deadline=None, derandomize=True,
+    max_examples=4,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 MANY = settings(FEW, max_examples=100)

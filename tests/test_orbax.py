@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jaxcnn import nn, optim, train
 from jaxcnn.checkpoint import manifest_digest
 from jaxcnn.errors import CheckpointError, DamagedCheckpointError
-from tests.processes import finish, free_address, member, start
+from tests.processes import finish, meeting, member, start
 
 orbax = pytest.importorskip("jaxcnn.interop.orbax")
 
@@ -134,7 +134,7 @@ print("fine")
 
 @pytest.mark.slow
 def test_two_processes_save_what_neither_has_whole(tmp_path):
-    address = free_address()
+    address = meeting()
     workers = [
         start(["-c", IN_EACH_PROCESS, str(tmp_path / "step-3")], member(address, process))
         for process in range(2)

@@ -213,9 +213,8 @@ class TestStream:
             batches = shared.batches(0)
             next(batches)
             (worker,) = multiprocessing.active_children()
-            time.sleep(
-                1
-            )  # until it waits: killed at work, it could keep a lock of Grain's for ever
+            # Until it waits: killed at work, it could keep a lock of Grain's for ever.
+            time.sleep(1)
             os.kill(worker.pid, signal.SIGKILL)
             with pytest.raises(DataError, match="a worker that reads pictures died"):
                 list(batches)  # more than the worker has made ahead

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.processes import finish, free_address, member, start
+from tests.processes import finish, meeting, member, start
 from tests.train_in_processes import fit, named
 
 WAYS = ("jit", "shard_map", "pmap")
@@ -24,7 +24,7 @@ def alone():
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
     out = tmp_path_factory.mktemp("together")
-    address = free_address()
+    address = meeting()
     workers = [
         start(["-m", "tests.train_in_processes", str(out), *WAYS], member(address, process))
         for process in (0, 1)

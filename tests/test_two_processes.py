@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from tests.processes import finish, free_address, start
+from tests.processes import finish, meeting, start
 
 START = """
 import sys
@@ -67,7 +67,7 @@ def launch(
 
 
 def test_two_processes_sum_over_all_devices():
-    address = free_address()
+    address = meeting()
     # A socket of this kind keeps every write apart, and so shows what else could come between.
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
@@ -78,9 +78,9 @@ def test_two_processes_sum_over_all_devices():
         assert [status for status, _, _ in ended] == [0, 0], error + other_error
         ours.settimeout(10)
         writes = list(iter(lambda: ours.recv(4096).decode(), ""))
-    assert "process 0: 4 devices, sum 1111.0" in writes
+    assert any("process 0: 4 devices, sum 1111.0" in text for text in writes)
     assert "process 1: 4 devices, sum 1111.0" in second
-    assert "main" in writes
+    assert any(text.startswith("main") for text in writes)
     assert "other" in second
     # Whole in one write: JAX's own lines would else come between the last one and its end.
     assert f"2 processes have joined at {address}.\n" in writes
@@ -116,7 +116,7 @@ def test_variables_of_a_launcher_are_enough():
 
 @pytest.mark.slow
 def test_a_barrier_that_others_do_not_reach():
-    address = free_address()
+    address = meeting()
     ended = finish([launch(LONELY_BARRIER, address, process) for process in (0, 1)])
     assert [status for status, _, _ in ended] == [0, 0], ended
     out = ended[0][1]
@@ -128,7 +128,7 @@ def test_a_barrier_that_others_do_not_reach():
     ("victim", "by"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)]
 )
 def test_when_a_process_is_killed_or_frozen_the_other_ends_with_a_message(victim, by):
-    address = free_address()
+    address = meeting()
     workers = [launch(FOR_EVER, address, process, heartbeat=10) for process in (0, 1)]
     try:
         for worker in workers:
@@ -148,7 +148,7 @@ def test_when_a_process_is_killed_or_frozen_the_other_ends_with_a_message(victim
 
 @pytest.mark.slow
 def test_a_coordinator_that_does_not_exist():
-    address = free_address()
+    address = meeting()
     [(status, _, err)] = finish([launch(SUM, address, 1, timeout=3)])
     assert status == 1
     assert f"could not reach the coordinator {address} (from JAXCNN variables) within 3 s" in err
@@ -157,7 +157,7 @@ def test_a_coordinator_that_does_not_exist():
 
 @pytest.mark.slow
 def test_others_that_do_not_come():
-    address = free_address()
+    address = meeting()
     [(status, _, err)] = finish([launch(SUM, address, 0, timeout=3)])
     assert status == 1
     assert f"not all 2 processes arrived at the coordinator {address}" in err

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,13 +94,14 @@ class TestRemembered:
         assert digests.remembered_digest(file) is None
         assert digests.digest_of(file) == digests.file_digest(file)
 
-    def test_a_file_of_this_moment_is_not_remembered(self, folder):
+    def test_a_file_of_this_moment_is_not_remembered(self, folder, monkeypatch):
         """It may change again before the clock of the file system ticks."""
         file = folder / "train-labels-idx1-ubyte.gz"
-        moment = time.time() + 60  # however long the next line waits for the processor
-        os.utime(file, (moment, moment))
-        digests.digest_of(file)
-        assert digests.remembered_digest(file) is None
+        for later, remembered in ((1, False), (3, True)):
+            clock = SimpleNamespace(time=lambda later=later: file.stat().st_mtime + later)
+            monkeypatch.setattr(digests, "time", clock)
+            digests.digest_of(file)
+            assert (digests.remembered_digest(file) is not None) == remembered
 
     def test_a_damaged_note_is_as_none(self, folder, tmp_path):
         file = folder / "train-labels-idx1-ubyte.gz"

@@ -42,6 +42,6 @@ def examine(data_dir: Path | None = None, timeout: float = probe.TIMEOUT) -> Ite
     if "problem" not in seen_by_jax:
         backend, kinds = seen_by_jax["backend"], seen_by_jax["devices"]
         yield machine.devices(backend, kinds, machine.gpu_signs(), os.environ)
-        if backend == "cpu":
+        if backend == "cpu" and sys.platform == "linux":
             yield machine.pages(os.environ)
     yield from probe.training(seen_by_jax)

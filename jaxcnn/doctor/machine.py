@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -114,34 +115,36 @@ def pages(
     libc: tuple[str, str] | None = None,
     kernel: Path = Path("/sys/kernel/mm/transparent_hugepage/enabled"),
 ) -> Finding:
-    """Whether large arrays lie in large pages, which costs a step on CPU fewer page faults.
+    """Whether large arrays lie in large pages, which saves a step on CPU page faults.
 
-    XLA allocates a block for each call of a program. glibc returns it to the system afterwards
-    and gets it back page by page, of 4 KiB or of 2 MiB.
+    XLA allocates a block for each call of a program. glibc returns a large one to the system
+    afterwards, and gets it back page by page: of 4 KiB on x86-64, or of 2 MiB.
 
     Args:
       environment: variables.
       libc: name and version of the C library; None: this process's.
       kernel: the kernel's setting, such as "always [madvise] never".
     """
-    name, version = platform.libc_ver() if libc is None else libc
-    if name != "glibc" or tuple(map(int, version.split(".")[:2])) < (2, 35):
-        return Finding("ok", "pages", "small: malloc of this system cannot ask for large ones")
     try:
         setting = kernel.read_text()
     except OSError:
-        setting = ""
+        return Finding("ok", "pages", "the kernel does not say whether it gives large ones")
     if "[always]" in setting:
         return Finding("ok", "pages", "large, for all programs")
     if "[madvise]" not in setting:
         return Finding("ok", "pages", "small: the kernel gives no large ones")
-    if LARGE_PAGES in environment.get("GLIBC_TUNABLES", "").split(":"):
+    name, version = platform.libc_ver() if libc is None else libc
+    number = re.match(r"(\d+)\.(\d+)", version)
+    if name != "glibc" or number is None or (int(number[1]), int(number[2])) < (2, 35):
+        return Finding("ok", "pages", "small: malloc of this system cannot ask for large ones")
+    tunables = environment.get("GLIBC_TUNABLES", "")
+    given = dict(tunable.partition("=")[::2] for tunable in tunables.split(":"))
+    if given.get(LARGE_PAGES.partition("=")[0], "0") not in ("", "0"):
         return Finding("ok", "pages", "large, as GLIBC_TUNABLES asks")
-    return Finding(
-        "warning",
-        "pages",
-        f"small, which slows training on CPU: set GLIBC_TUNABLES={LARGE_PAGES}, as make does",
-    )
+    text = f"set GLIBC_TUNABLES={LARGE_PAGES}, as `make train-...` does"
+    if tunables:
+        text = f"add {LARGE_PAGES} to GLIBC_TUNABLES, after a colon"
+    return Finding("warning", "pages", f"small, which slows training on CPU: {text}")
 
 
 def gpu_signs(

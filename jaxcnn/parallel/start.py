@@ -39,8 +39,8 @@ _GRACE = 60  # seconds by which JAX's own limit, at which it aborts, comes after
 def _print(text: str) -> None:
     """Prints text and its newline in one write, at once.
 
-    `print` makes two writes where Python's output is not buffered (PYTHONUNBUFFERED), and on
-    CPUs JAX's own lines, which start with [Gloo], come between them.
+    `print` makes several where Python's output is not buffered (PYTHONUNBUFFERED), and on CPUs
+    JAX's own lines, which start with [Gloo], may come between them.
     """
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
@@ -80,7 +80,7 @@ def init_distributed(
         those it sees (see `device_share`).
       timeout: seconds until all processes must have arrived.
       heartbeat: seconds of silence after which a process counts as dead.
-      say: takes a text of one or more lines, prints it by default; called in process 0 only.
+      say: takes a text of one or more lines; prints it by default. Called in process 0 only.
 
     Raises:
       ConfigError: arguments or variables are missing, wrong or contradict each other.

@@ -41,11 +41,12 @@ def kill_after(seconds: float, module: str, *flags: object) -> bool:
     """Starts it and kills it (SIGKILL) after so long; whether it was still at work."""
     process = start(module, *flags)
     try:
-        process.communicate(timeout=seconds)
+        screen, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
         return True
+    assert process.returncode == 0, screen
     return False
 
 

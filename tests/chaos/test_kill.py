@@ -80,7 +80,8 @@ def test_killed_inside_a_save(tmp_path, whole):
     killed = [IN_TURN[case % len(IN_TURN)] for case in range(draws(1, 10))]
     calls, moments = {}, {}
     for module in IN_TURN:
-        _, screen, _ = finish(KILLED, 0, module, *FLAGS[module], "--out", tmp_path / "whole")
+        status, screen, _ = finish(KILLED, 0, module, *FLAGS[module], "--out", tmp_path / "whole")
+        assert status == 0, screen
         calls[module] = int(re.search(r"(\d+) calls inside saves", screen)[1])
         moments[module] = rng.permutation(calls[module]) + 1
     for case, module in enumerate(killed):

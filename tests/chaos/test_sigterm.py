@@ -77,8 +77,8 @@ def test_a_second_signal_ends_a_process_inside_a_compiled_program():
     assert process.stdout.readline() == "begun\n"
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
-        process.send_signal(signal.SIGTERM)  # two that come at once are one
         time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)  # two that come at once are one
     screen, _ = process.communicate(timeout=60)
     assert (process.returncode, screen) == (128 + signal.SIGTERM, "left\n")
 
