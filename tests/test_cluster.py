@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import jax
 import pytest
@@ -331,11 +332,8 @@ def test_a_port_in_use_is_an_error():
 def test_a_coordinator_that_cannot_be_reached_is_named(host, reason, monkeypatch):
     _, _, port = free_address().rpartition(":")
     if host == "no-such-host":  # what resolvers answer, and how soon, depends on the network
-
-        def refuse(*args, **kwargs):
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-        monkeypatch.setattr("socket.create_connection", refuse)
+        unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        monkeypatch.setattr("socket.create_connection", Mock(side_effect=unknown))
     address = f"{host}:{port}"
     with pytest.raises(ClusterError, match=f"{address}.*within 0.4 s") as caught:
         init_distributed(address, 3, 1, timeout=0.4)
